@@ -1,0 +1,169 @@
+"""The settings: an Athens configuration file, with the environment on top.
+
+``load`` is pure: text and a mapping in, a ``Config`` or all complaints at once out.  The defaults stand at the fields;
+the keys, their variables and what they may hold are the table in ``athensd.config_keys``.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from attrs import evolve, field, frozen
+
+from athensd.config_keys import KEYS, Listen
+
+
+class ConfigError(Exception):
+    """The settings cannot be used; one line for each problem, naming the file and key or the variable."""
+
+
+@frozen
+class Disk:
+    """Where the disk storage keeps its files."""
+
+    root_path: str = ""
+
+
+@frozen
+class Storage:
+    """The settings of each datastore."""
+
+    disk: Disk = Disk()
+
+
+@frozen
+class Config:
+    """All settings, checked.  Times are in seconds."""
+
+    go_binary: str = "go"
+    go_env: str = "development"
+    # Kept out of the repr: operators pass tokens to git this way.
+    go_binary_env_vars: Mapping[str, str] = field(factory=dict, repr=False)
+    go_get_workers: int = 10
+    go_get_dir: str = ""
+    protocol_workers: int = 30
+    queue_length: int = 1000
+    log_level: str = "info"
+    log_format: str = "plain"
+    robots_file: str = "robots.txt"
+    timeout: int = 300
+    stash_timeout: int = 600
+    shutdown_timeout: int = 60
+    list_fresh: int = 60
+    list_stale: int = 86400
+    not_found_fresh: int = 60
+    listen: Listen = field(factory=Listen)
+    storage_type: str = "memory"
+    index_type: str = "none"
+    single_flight_type: str = "memory"
+    storage: Storage = Storage()
+
+
+# From the path of a key, in lower case, to where its value comes from and the value.
+_Given = dict[str, tuple[str, object]]
+
+_KEY = {key.path.lower(): key for key in KEYS}
+_TABLES = {path[: dot.start()] for path in _KEY for dot in re.finditer(r"\.", path)}
+_VARIABLES = {name for key in KEYS for name in key.variables}
+
+
+def load(text: str, environ: Mapping[str, str], name: str = "athens.toml") -> Config:
+    """The settings in the TOML ``text`` (empty: no file), overridden by ``environ``.
+
+    ``name`` is what the complaints call the file.  Raises ``ConfigError`` with every problem there is.
+    """
+    problems: list[str] = []
+    given = {**_from_file(text, name, problems), **_from_environment(environ, problems)}
+    config = Config()
+    for path, (where, value) in given.items():
+        key = _KEY[path]
+        try:
+            checked = key.check(value)
+        except ValueError as error:
+            problems.append(f"{where} {error}")
+        else:
+            config = _put(config, key.field.split("."), checked) if key.field else config
+    if config.storage_type == "disk" and not config.storage.disk.root_path:
+        problems.append(
+            f'{name}: StorageType "disk" needs a directory in Storage.Disk.RootPath (or ATHENS_DISK_STORAGE_ROOT)'
+        )
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return config
+
+
+def _from_file(text: str, name: str, problems: list[str]) -> _Given:
+    try:
+        table = tomllib.loads(text)
+    except ValueError as error:  # TOMLDecodeError, and a number of more digits than Python reads
+        raise ConfigError(f"{name} is not TOML: {error}") from error
+    given: _Given = {}
+    for path, value in _leaves(table):
+        where = f"{name}: {path}"
+        problem = _problem(path, value, given)
+        if problem:
+            problems.append(f"{where} {problem}")
+        else:
+            given[path.lower()] = where, value
+    return given
+
+
+def _leaves(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """All values with their dotted paths; a table that is a value of a key, or of no key at all, counts as one."""
+    for name, value in table.items():
+        path = prefix + name
+        if isinstance(value, dict) and path.lower() in _TABLES:
+            yield from _leaves(value, path + ".")
+        else:
+            yield path, value
+
+
+def _problem(path: str, value: object, given: _Given) -> str:
+    """What is wrong with a value in the file whatever its meaning; empty if nothing is."""
+    key = _KEY.get(path.lower())
+    if path.lower() in _TABLES:
+        return f"is {_word(value)}; it must be a table"
+    if key is None:
+        return f"is no setting; the nearest one is {_nearest(path, {key.path: key.path for key in KEYS})}"
+    if path.lower() in given:
+        return "is there twice (upper and lower case are the same)"
+    return "" if key.kind.fits(value) else f"is {_word(value)}; it must be {key.kind.name}"
+
+
+def _from_environment(environ: Mapping[str, str], problems: list[str]) -> _Given:
+    given: _Given = {}
+    for key in KEYS:
+        names = [name for name in key.variables if name in environ and (environ[name] or key.empty_counts)]
+        if not names:
+            continue
+        where = f"environment: {names[0]}"
+        try:
+            given[key.path.lower()] = where, key.kind.parse(environ[names[0]])
+        except ValueError:
+            problems.append(f"{where} is {'not' if environ[names[0]] else 'empty; it must be'} {key.kind.name}")
+    for name in environ:
+        if name.startswith("ATHENS_") and name not in _VARIABLES:
+            nearest = _nearest(name, {"ATHENS_" + key.env.removeprefix("ATHENS_"): key.env for key in KEYS})
+            problems.append(f"environment: {name} is no setting; the nearest one is {nearest}")
+    return given
+
+
+def _nearest(name: str, candidates: Mapping[str, str]) -> str:
+    """The value in ``candidates`` whose key looks most like ``name``."""
+    by_lower = {key.lower(): value for key, value in candidates.items()}
+    return by_lower[get_close_matches(name.lower(), by_lower, n=1, cutoff=0)[0]]
+
+
+def _word(value: object) -> str:
+    words = {str: "a string", bool: "true or false", int: "a whole number", float: "a decimal number"}
+    return {**words, list: "an array", dict: "a table"}.get(type(value), "a date or time")
+
+
+def _put(config: Any, field: list[str], value: object) -> Any:
+    """The same tree with the value at ``field``."""
+    first, *rest = field
+    return evolve(config, **{first: _put(getattr(config, first), rest, value) if rest else value})

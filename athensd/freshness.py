@@ -1,0 +1,166 @@
+"""What may change: lists, ``@latest``, what a branch stands for, and "there is no such thing".
+
+An answer is *fresh* for a minute.  After that it is *stale*: still given at once, while one refresh runs in the
+background; so a slow or failing upstream costs nobody anything for a day.  "Not there" is believed for a minute at
+most and never served stale.  "Could not find out" is not remembered at all.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar, cast
+
+import structlog
+from attrs import frozen
+from twisted.internet.defer import Deferred
+
+from athensd.errors import AthensError, NotFound
+from athensd.gomod.version import ModuleVersion, is_pseudo
+from athensd.interfaces import WHOLE, IFlight, Kind
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+
+@frozen
+class Remembered(Generic[T]):
+    """An answer, its age in seconds, and how it was come by: ``hit``, ``miss`` or ``stale``."""
+
+    value: T
+    age: float
+    state: str
+
+
+@frozen
+class _Entry:
+    value: object
+    when: float
+
+
+class Freshness:
+    """Remembers at most ``size`` answers, those asked for last.  Times in seconds, ``now`` is a steady clock."""
+
+    def __init__(
+        self,
+        flight: IFlight,
+        now: Callable[[], float],
+        *,
+        fresh: float = 60,
+        stale: float = 86_400,
+        absent: float = 60,
+        size: int = 20_000,
+    ) -> None:
+        self._flight = flight
+        self._now = now
+        self._fresh, self._stale, self._absent = fresh, stale, absent
+        self._size = size
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._learned: OrderedDict[str, set[str]] = OrderedDict()
+
+    async def get(self, key: str, ask: Callable[[], Awaitable[T]]) -> Remembered[T]:
+        """The answer for ``key``, from memory or by ``ask``; raises what ``ask`` raises.
+
+        A remembered ``NotFound`` is raised with its ``cached`` set.
+        """
+        entry = self._entries.get(key)
+        if entry is not None:
+            self._entries.move_to_end(key)
+            age = self._now() - entry.when
+            if isinstance(entry.value, NotFound):
+                if age < self._absent:
+                    raise entry.value
+            elif age < self._fresh:
+                return Remembered(cast(T, entry.value), age, "hit")
+            elif age < self._stale:
+                self._refresh(key, ask)
+                return Remembered(cast(T, entry.value), age, "stale")
+        return Remembered(await self._flight.run(key, lambda: self._ask(key, ask)), 0.0, "miss")
+
+    async def unless_absent(self, key: str, ask: Callable[[], Awaitable[T]]) -> T:
+        """What ``ask`` gives, which is not remembered; but "not there" is, and while fresh is raised without asking."""
+        entry = self._entries.get(key)
+        if entry is not None and isinstance(entry.value, NotFound) and self._now() - entry.when < self._absent:
+            raise entry.value
+        try:
+            return await ask()
+        except NotFound as error:
+            self._remember(key, _as_cached(error))
+            raise
+
+    def peek(self, key: str) -> Remembered[object] | None:
+        """What is remembered, however old, and without asking anybody; "not there" does not count."""
+        entry = self._entries.get(key)
+        if entry is None or isinstance(entry.value, NotFound):
+            return None
+        return Remembered(entry.value, self._now() - entry.when, "hit")
+
+    def learn(self, version: ModuleVersion) -> None:
+        """This version exists: no answer from now on may lack it, and no "not there" about its module is believed."""
+        for key in [key for key in self._keys_of(version) if key in self._entries]:
+            if isinstance(self._entries[key].value, NotFound):
+                del self._entries[key]
+        if not is_pseudo(version.version):
+            self._learned.setdefault(version.path, set()).add(version.version)
+            self._learned.move_to_end(version.path)
+            _shorten(self._learned, self._size)
+
+    def learned(self, path: str) -> frozenset[str]:
+        """The versions of a module that were learned of one by one, without pseudo-versions."""
+        return frozenset(self._learned.get(path, ()))
+
+    def _keys_of(self, version: ModuleVersion) -> list[str]:
+        files = [file_key(version, kind) for kind in WHOLE]
+        return [list_key(version.path), query_key(version.path, "latest"), *files]
+
+    async def _ask(self, key: str, ask: Callable[[], Awaitable[T]]) -> T:
+        try:
+            value = await ask()
+        except NotFound as error:
+            # A new object: the one at hand holds, by its traceback, all that the asking held.
+            self._remember(key, _as_cached(error))
+            raise
+        self._remember(key, value)
+        return value
+
+    def _remember(self, key: str, value: object) -> None:
+        self._entries[key] = _Entry(value, self._now())
+        self._entries.move_to_end(key)
+        _shorten(self._entries, self._size)
+
+    def _refresh(self, key: str, ask: Callable[[], Awaitable[T]]) -> None:
+        Deferred.fromCoroutine(self._refreshed(key, ask))
+
+    async def _refreshed(self, key: str, ask: Callable[[], Awaitable[T]]) -> None:
+        try:
+            await self._flight.run(key, lambda: self._ask(key, ask))
+        except AthensError as error:
+            log.info("refresh failed, the stale answer stays", key=key, error=str(error))
+        except Exception:
+            log.exception("refresh failed unexpectedly", key=key)
+
+
+def list_key(path: str) -> str:
+    """The key of a module's list."""
+    return f"{path} list"
+
+
+def query_key(path: str, query: str) -> str:
+    """The key of what a branch, a commit or ``latest`` stands for."""
+    return f"{path}@{query}"
+
+
+def file_key(version: ModuleVersion, kind: Kind) -> str:
+    """The key of a file that may be absent."""
+    return f"{version}.{kind.value}"
+
+
+def _as_cached(error: NotFound) -> NotFound:
+    copy = type(error)(*error.args)
+    copy.cached = True
+    return copy
+
+
+def _shorten(memory: OrderedDict[str, T], size: int) -> None:
+    while len(memory) > size:
+        memory.popitem(last=False)

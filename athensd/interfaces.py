@@ -1,0 +1,135 @@
+"""The seams: what each provider promises.
+
+All methods are coroutines that raise the words of ``athensd.errors``; "not there" is ``NotFound``, never ``None``.
+Every provider passes the contract tests of its seam (``tests/storage/contract.py`` and its neighbours).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+from typing import BinaryIO, Protocol, TypeVar
+
+from attrs import frozen
+from zope.interface import Interface
+
+from athensd.gomod.info import Info
+from athensd.gomod.listing import Listed
+from athensd.gomod.version import ModuleVersion
+
+T = TypeVar("T")
+
+
+class Kind(Enum):
+    """The files of a version, named by their suffix in the download protocol and in Go's module cache."""
+
+    INFO = "info"
+    MOD = "mod"
+    ZIP = "zip"
+    ZIPHASH = "ziphash"
+
+
+WHOLE = frozenset({Kind.INFO, Kind.MOD, Kind.ZIP})
+"""The files that make a version complete."""
+
+
+class Blob(Protocol):
+    """Bytes of a known length that are somewhere: in memory, in a local file, on another machine."""
+
+    @property
+    def length(self) -> int:
+        """How many bytes there are."""
+
+    def file(self) -> BinaryIO | None:
+        """The local file that holds just these bytes, opened for reading (the caller closes it); else ``None``."""
+
+    def chunks(self, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes from ``start`` up to ``stop`` (default: the end), a bounded piece at a time."""
+
+
+class IStorage(Interface):
+    """A datastore.  A version is *complete* when its INFO, MOD and ZIP are there."""
+
+    async def open(version: ModuleVersion, kind: Kind) -> Blob:
+        """The stored file.  Raises ``NotFound``, or ``StorageFailed`` when that could not be found out."""
+
+    async def put(version: ModuleVersion, kind: Kind, blob: Blob) -> None:
+        """Publish a file whole or not at all, durably, and never over another one.
+
+        The first writer wins: putting the same bytes again is no error, other bytes raise ``Conflict`` and change
+        nothing.  ``StorageFailed`` when it could not be written; then nothing of it can be seen.
+        """
+
+    async def versions(path: str) -> Sequence[str]:
+        """The complete versions of exactly this module path, in no particular order; empty when there is none."""
+
+    async def delete(version: ModuleVersion) -> None:
+        """Remove all files of a version.  Raises ``NotFound`` when there was none."""
+
+    async def check() -> None:
+        """Raise ``StorageFailed`` when the store can be neither read nor written now (for readiness)."""
+
+
+@frozen
+class Page:
+    """A part of a catalog: complete versions, and the token that leads on (empty at the end)."""
+
+    versions: Sequence[ModuleVersion]
+    next: str
+
+
+class ICatalog(Interface):
+    """An optional power of a storage: to name all that it holds."""
+
+    async def page(token: str, size: int) -> Page:
+        """The next ``size`` complete versions after ``token`` (empty: from the start), in a stable order.
+
+        Raises ``InvalidRequest`` for a token that no page gave out.
+        """
+
+
+class IOrigin(Interface):
+    """Where modules come from."""
+
+    async def list(path: str) -> Sequence[Listed]:
+        """What the origin lists for a module path, pseudo-versions too if it lists them, in no particular order."""
+
+    async def resolve(path: str, query: str) -> Info:
+        """The canonical version that a branch, tag, commit or ``latest`` stands for now."""
+
+    async def fetch(version: ModuleVersion, kind: Kind, into: Path) -> Mapping[Kind, Blob]:
+        """One file of a canonical version, and with it whatever else of that version came along.
+
+        Large ones are files in the directory ``into``, which belongs to the caller and outlives the call.  They are
+        as the origin sent them: verifying is the caller's part.
+        """
+
+
+@frozen
+class IndexLine:
+    """One complete version and when it became so."""
+
+    version: ModuleVersion
+    when: datetime
+
+
+class IIndex(Interface):
+    """The versions in the order in which they became complete."""
+
+    async def add(version: ModuleVersion, when: datetime) -> None:
+        """Remember a version; a second time is no error and changes nothing."""
+
+    async def since(when: datetime, limit: int) -> Sequence[IndexLine]:
+        """At most ``limit`` lines that are not older than ``when``, oldest first."""
+
+
+class IFlight(Interface):
+    """Who else is doing this right now?"""
+
+    async def run(key: str, work: Callable[[], Awaitable[T]]) -> T:
+        """The result of ``work`` for this key, done once however many ask while it is under way.
+
+        Whoever asks may leave (be cancelled) at any time: the work goes on.  Its failure is everybody's failure.
+        """

@@ -1,0 +1,1 @@
+"""Where modules come from: an upstream proxy, the go command, or a chain of them."""

@@ -1,0 +1,272 @@
+"""The go command as a child process that leaves nothing behind.
+
+go starts git, git starts helpers; a signal to go alone leaves them running, writing and holding connections.  So each
+command leads a session and process group of its own, and whatever ends it (its own exit, the time-out, a cancellation,
+the daemon's stop) ends the group: TERM, ``GRACE`` seconds in which git removes its lock files, KILL.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.interfaces import IDelayedCall, IProcessTransport, IReactorProcess, IReactorTime
+from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+
+from athensd.errors import TimedOut, UpstreamFailed
+
+GRACE = 5.0
+OUTPUT_LIMIT = 16 * 1024 * 1024
+STDERR_LIMIT = 64 * 1024
+
+# What setsid(1) does, for a system that has none: some 10 ms instead of 1.
+_SETSID = "import os, sys; os.setsid(); os.execvp(sys.argv[1], sys.argv[1:])"
+_POLL = 0.02
+
+
+class ProcessReactor(IReactorProcess, IReactorTime):
+    """What is asked of the reactor here."""
+
+
+@frozen
+class Finished:
+    """A command that came to its own end.  ``code`` is its exit status, or minus the signal that killed it.
+
+    ``cpu_seconds`` counts the command and all it waited for; it is exact as long as nothing else in this process has
+    children.
+    """
+
+    code: int
+    stdout: bytes
+    stderr: bytes
+    seconds: float
+    cpu_seconds: float
+
+
+class GoCommand:
+    """Runs commands of one binary and knows those that are alive."""
+
+    def __init__(
+        self,
+        reactor: ProcessReactor,
+        binary: str,
+        *,
+        grace: float = GRACE,
+        output_limit: int = OUTPUT_LIMIT,
+        killpg: Callable[[int, int], None] = os.killpg,
+    ) -> None:
+        self._reactor = reactor
+        self._binary = binary
+        self._grace = grace
+        self._output_limit = output_limit
+        self._killpg = killpg
+        self._alive: set[_Group] = set()
+        self._stopped = False
+        self._cpu = _children_cpu()
+
+    async def run(
+        self, arguments: Sequence[str], environment: Mapping[str, str], cwd: Path, seconds: float
+    ) -> Finished:
+        """Run the binary in ``cwd`` for at most ``seconds``.
+
+        Raises ``TimedOut``, or ``UpstreamFailed`` when it cannot be started, prints more than ``output_limit`` bytes
+        or is stopped.  However it ends, cancellation included, its process group has ended first; that takes ``grace``
+        seconds at most.  Only a second cancellation does not wait: it kills at once.
+        """
+        group = self._start(arguments, environment, cwd)
+        self._alive.add(group)
+        late = TimedOut(f"the go command was not done after {seconds:g} seconds")
+        timer = self._reactor.callLater(seconds, group.give_up, late)
+        try:
+            return await group.over
+        finally:
+            if timer.active():
+                timer.cancel()
+            try:
+                await self._clear(group)
+            finally:
+                self._alive.discard(group)
+                group.cleared.callback(None)
+
+    async def stop(self, grace: float = GRACE) -> None:
+        """End all that runs, with ``grace`` seconds between TERM and KILL, and start nothing more."""
+        self._stopped = True
+        self._grace = grace
+        groups = list(self._alive)
+        cleared = DeferredList([group.cleared for group in groups])
+        for group in groups:
+            group.give_up(UpstreamFailed("this proxy is shutting down"))
+        await cleared
+
+    def _start(self, arguments: Sequence[str], environment: Mapping[str, str], cwd: Path) -> _Group:
+        if self._stopped:
+            raise UpstreamFailed("this proxy is shutting down")
+        path = environment.get("PATH")
+        binary = shutil.which(self._binary, path=path)
+        if binary is None:
+            raise UpstreamFailed("this proxy cannot run its go command: there is none in its PATH")
+        argv = [*_session_leader(path), binary, *arguments]
+        group = _Group(self._reactor, self._output_limit, self._killpg, self._reaped)
+        try:
+            self._reactor.spawnProcess(group, argv[0], argv, env=environment, path=str(cwd))
+        except OSError as error:
+            raise UpstreamFailed(f"this proxy cannot run its go command: {error.strerror}") from error
+        return group
+
+    async def _clear(self, group: _Group) -> None:
+        """End what is left of a group."""
+        try:
+            if group.signal(signal.SIGTERM):
+                await self._wait_for(group, self._grace)
+        finally:
+            killed = group.signal(signal.SIGKILL)
+        if killed:
+            # The kernel needs a moment; a zombie that nobody reaps must not hold us any longer.
+            await self._wait_for(group, 1.0)
+        group.let_go()
+
+    async def _wait_for(self, group: _Group, seconds: float) -> None:
+        until = self._reactor.seconds() + seconds
+        while group.signal(0) and self._reactor.seconds() < until:
+            await deferLater(self._reactor, _POLL)
+
+    def _reaped(self) -> float:
+        """The CPU seconds of the child that was reaped just now: what all children used, less what it was before."""
+        before, self._cpu = self._cpu, _children_cpu()
+        return self._cpu - before
+
+
+class _Group(ProcessProtocol):
+    """One command, its output, and the process group that it leads.
+
+    ``over`` fires when the command has ended by itself or is to be ended, ``cleared`` when nothing of it is left.
+    """
+
+    transport: IProcessTransport
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        output_limit: int,
+        killpg: Callable[[int, int], None],
+        reaped: Callable[[], float],
+    ) -> None:
+        self.over: Deferred[Finished] = Deferred()
+        self.cleared: Deferred[None] = Deferred()
+        self._clock = clock
+        self._began = clock.seconds()
+        self._output_limit = output_limit
+        self._killpg = killpg
+        self._reaped = reaped
+        self._out = bytearray()
+        self._err = Ends(STDERR_LIMIT)
+        self._cpu = 0.0
+        self._closing: IDelayedCall | None = None
+        self._pid = 0
+
+    def give_up(self, why: Exception) -> None:
+        """Have the command ended, and ``why`` raised where it is awaited."""
+        if not self.over.called:
+            self.over.errback(Failure(why))
+
+    def signal(self, number: int) -> bool:
+        """Send a signal (0: none) to the whole group; whether there is one left to send it to."""
+        try:
+            self._killpg(self._pid, number)
+        except ProcessLookupError:
+            return self._signal_leader(number)
+        except PermissionError:
+            return False
+        return True
+
+    def _signal_leader(self, number: int) -> bool:
+        """A command that has only just been started may not lead its group yet."""
+        try:
+            self.transport.signalProcess(number)
+        except ProcessExitedAlready:
+            return False
+        return True
+
+    def let_go(self) -> None:
+        """Close the pipes, which a process that left the group may hold open for ever."""
+        if self._closing is not None and self._closing.active():
+            self._closing.cancel()
+        self.transport.loseConnection()
+
+    def connectionMade(self) -> None:
+        self._pid = self.transport.pid
+        self.transport.closeStdin()
+
+    def outReceived(self, data: bytes) -> None:
+        self._out += data
+        if len(self._out) > self._output_limit:
+            self._out.clear()
+            self.give_up(UpstreamFailed(f"the go command printed more than {self._output_limit} bytes"))
+
+    def errReceived(self, data: bytes) -> None:
+        self._err.add(data)
+
+    def processExited(self, reason: Failure) -> None:
+        self._cpu = self._reaped()
+        if not self.over.called:
+            # What go leaves behind is of no use; and it may hold the pipes whose end is waited for.
+            self.signal(signal.SIGKILL)
+            self._closing = self._clock.callLater(GRACE, self.transport.loseConnection)
+
+    def processEnded(self, reason: Failure) -> None:
+        if not self.over.called:
+            self.over.callback(self._finished(reason))
+
+    def _finished(self, reason: Failure) -> Finished:
+        end: Any = reason.value  # ProcessDone or ProcessTerminated
+        return Finished(
+            code=-end.signal if end.signal else end.exitCode,
+            stdout=bytes(self._out),
+            stderr=self._err.value(),
+            seconds=self._clock.seconds() - self._began,
+            cpu_seconds=self._cpu,
+        )
+
+
+class Ends:
+    """The head and the tail of a stream, half of ``limit`` bytes each."""
+
+    def __init__(self, limit: int) -> None:
+        self._half = limit // 2
+        self._head = bytearray()
+        self._tail = bytearray()
+        self._cut = False
+
+    def add(self, data: bytes) -> None:
+        room = self._half - len(self._head)
+        self._head += data[:room]
+        self._tail += data[room:]
+        if len(self._tail) > self._half:
+            self._cut = True
+            del self._tail[: -self._half]
+
+    def value(self) -> bytes:
+        """The stream, with ``[...]`` where its middle was left out."""
+        return bytes(self._head + (b"\n[...]\n" if self._cut else b"") + self._tail)
+
+
+def _session_leader(path: str | None) -> list[str]:
+    """The words before a command that make it lead a session, keeping its process id."""
+    setsid = shutil.which("setsid", path=path)
+    return [setsid] if setsid else [sys.executable, "-I", "-S", "-c", _SETSID]
+
+
+def _children_cpu() -> float:
+    usage = getrusage(RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime

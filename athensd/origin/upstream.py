@@ -1,0 +1,66 @@
+"""Another server of the download protocol, asked over HTTP (``go help goproxy``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from zope.interface import implementer
+
+from athensd.blob import BytesBlob, FileBlob
+from athensd.errors import Forbidden, NotFound
+from athensd.gomod.escape import escape_path, escape_version
+from athensd.gomod.info import Info, parse_info
+from athensd.gomod.listing import Listed, latest_of, parse_list
+from athensd.gomod.version import ModuleVersion
+from athensd.interfaces import Blob, IOrigin, Kind
+from athensd.origin.transfer import Transfer
+
+MIB = 1 << 20
+LIMIT = {Kind.INFO: MIB, Kind.MOD: 16 * MIB, Kind.ZIP: 500 * MIB}
+"""The largest file of each kind, in bytes: Go's own limits (golang.org/x/mod/zip), ours for ``.info``."""
+LIST_LIMIT = 64 * MIB
+
+
+@implementer(IOrigin)
+class UpstreamOrigin:
+    """The proxy at ``base``, a URL as GOPROXY has it."""
+
+    def __init__(self, base: str, transfer: Transfer) -> None:
+        self._base = base.rstrip("/")
+        self._transfer = transfer
+
+    async def list(self, path: str) -> Sequence[Listed]:
+        text = await self._transfer.small(self._url(path, "@v/list"), f"{path} (list)", LIST_LIMIT)
+        return parse_list(text.decode("utf-8", "replace"))
+
+    async def resolve(self, path: str, query: str) -> Info:
+        if query == "latest":
+            return await self._latest(path)
+        return await self._info(path, f"@v/{escape_version(query)}.info", f"{path}@{query}")
+
+    async def fetch(self, version: ModuleVersion, kind: Kind, into: Path) -> Mapping[Kind, Blob]:
+        url = self._url(version.path, f"@v/{escape_version(version.version)}.{kind.value}")
+        what = f"{version} {kind.value}"
+        if kind is Kind.ZIP:
+            path = into / kind.value
+            return {kind: FileBlob(path, await self._transfer.file(url, what, LIMIT[kind], path))}
+        return {kind: BytesBlob(await self._transfer.small(url, what, LIMIT[kind]))}
+
+    async def _latest(self, path: str) -> Info:
+        """``@latest``, which an upstream need not have: then what its list says, as the go command does."""
+        try:
+            return await self._info(path, "@latest", f"{path}@latest")
+        except (NotFound, Forbidden) as error:
+            best = latest_of(await self.list(path))
+            if best is None:
+                raise NotFound(f"{path}: {self._base.split('/')[2]} knows no version of it") from error
+            return await self.resolve(path, best)
+
+    async def _info(self, path: str, name: str, what: str) -> Info:
+        return parse_info(await self._transfer.small(self._url(path, name), what, LIMIT[Kind.INFO]))
+
+    def _url(self, path: str, name: str) -> str:
+        # The go command's own spelling: what it need not, it does not escape, but "!" it does (url.PathEscape).
+        return f"{self._base}/{quote(f'{escape_path(path)}/{name}', safe='/$&+=:@-_.~')}"

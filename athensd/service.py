@@ -1,0 +1,111 @@
+"""The daemon's life: listen, serve, drain, end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from inspect import isawaitable
+from typing import Any
+
+import structlog
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.logger import ILogObserver
+from twisted.python.components import Componentized
+
+from athensd import __version__
+from athensd.errors import TimedOut
+from athensd.waiting import within
+from athensd.web.request import AthensSite
+
+log = structlog.get_logger()
+BACKLOG = 1024
+
+
+class AthensService(Service):
+    """Serves ``site``; at the end lets requests finish (``shutdown_timeout``, seconds), then calls each of ``stop``."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        site: AthensSite,
+        host: str,
+        port: int,
+        *,
+        shutdown_timeout: float,
+        log_observer: ILogObserver,
+        stop: Sequence[Callable[[], Awaitable[None] | None]],
+    ) -> None:
+        self._reactor = reactor
+        self._site = site
+        self._host = host or _any_host()
+        self._port = port
+        self._shutdown_timeout = shutdown_timeout
+        self._log_observer = log_observer
+        self._stop = stop
+        self._listening: Any = None  # an IListeningPort
+        self._ending = False
+
+    def setServiceParent(self, parent: Any) -> None:
+        """twistd asks its application for a log observer: that is ours."""
+        if isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._log_observer)
+        super().setServiceParent(parent)
+
+    def privilegedStartService(self) -> None:
+        """Listen; a port that is taken ends the process with one line."""
+        try:
+            self._listening = self._reactor.listenTCP(self._port, self._site, BACKLOG, self._host)
+        except CannotListenError as error:
+            reason = getattr(error.socketError, "strerror", None) or error.socketError
+            raise SystemExit(f"athensd: cannot listen on port {self._port}: {reason}") from error
+
+    def startService(self) -> None:
+        super().startService()
+        if self._listening is None:
+            self.privilegedStartService()
+        self._reactor.callWhenRunning(self._running)
+
+    async def _stopped(self) -> None:
+        log.info("Shutting down server", requests=len(self._site.busy))
+        if self._listening is not None:
+            await self._listening.stopListening()
+        try:
+            await within(self._reactor, self._shutdown_timeout, self._site.drained(), "finishing requests")
+        except TimedOut as error:
+            log.warning("requests cut off", requests=len(self._site.busy), reason=str(error))
+        for stop in self._stop:
+            result = stop()
+            if isawaitable(result):
+                await result
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return Deferred.fromCoroutine(self._stopped())
+
+    def _running(self) -> None:
+        # Twisted's own handlers would have twistd end by the signal; a stop that was asked for is no failure.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._signalled)
+        address = self._listening.getHost() if self._listening is not None else None
+        log.info("Starting application", version=__version__, tcpPort=getattr(address, "port", None))
+
+    def _signalled(self, number: int, frame: object) -> None:
+        if self._ending:
+            # Asked twice: at once.  Children lead process groups of their own, which the first signal has ended.
+            os._exit(128 + number)
+        self._ending = True
+        self._reactor.callFromThread(self._reactor.stop)
+
+
+def _any_host() -> str:
+    """All addresses: IPv6 with IPv4 inside it where the system has it."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::", 0))
+    except OSError:
+        return "0.0.0.0"  # noqa: S104 - what an empty host means
+    return "::"

@@ -1,0 +1,170 @@
+"""A miss: fetch, verify, store.  Once, however many ask, and whole or not at all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from athensd.blob import BytesBlob, read_all
+from athensd.errors import AthensError, Conflict, NotFound, VerificationFailed
+from athensd.gomod.info import parse_info
+from athensd.gomod.version import ModuleVersion
+from athensd.gomod.ziphash import CheckedZip, check_zip
+from athensd.interfaces import WHOLE, Blob, IFlight, IIndex, IOrigin, IStorage, Kind
+from athensd.spool import Spool
+from athensd.waiting import both, within
+
+log = structlog.get_logger()
+
+
+class Stash:
+    """Brings files from ``origin`` into ``storage``.
+
+    ``published`` is told of every version of which a file was stored; slow work is done by ``in_thread``; a fetch
+    takes at most ``timeout`` seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        storage: IStorage,
+        origin: IOrigin,
+        index: IIndex,
+        flight: IFlight,
+        spool: Spool,
+        clock: IReactorTime,
+        in_thread: Callable[..., Awaitable[Any]],
+        published: Callable[[ModuleVersion], None],
+        timeout: float,
+    ) -> None:
+        self._storage = storage
+        self._origin = origin
+        self._index = index
+        self._flight = flight
+        self._spool = spool
+        self._clock = clock
+        self._in_thread = in_thread
+        self._published = published
+        self._timeout = timeout
+
+    async def fetch(self, version: ModuleVersion, kind: Kind) -> Blob:
+        """The stored file, after it was fetched if need be.
+
+        Raises what the origin raises, ``TimedOut``, or ``VerificationFailed``; then nothing of it was stored.  An
+        asker who leaves does not end a fetch, since others may wait for it.
+        """
+        await self._flight.run(f"{version}.{kind.value}", lambda: self._timed(version, kind))
+        return await self._storage.open(version, kind)
+
+    async def _timed(self, version: ModuleVersion, kind: Kind) -> None:
+        began = time.perf_counter()
+        outcome, size = "fetched", 0
+        try:
+            size = await within(self._clock, self._timeout, self._fetch(version, kind), f"fetching {version}")
+        except AthensError as error:
+            outcome = f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            log.info(
+                "fetch",
+                module=version.path,
+                version=version.version,
+                kind=kind.value,
+                outcome=outcome,
+                bytes=size,
+                ms=round((time.perf_counter() - began) * 1000, 1),
+            )
+
+    async def _fetch(self, version: ModuleVersion, kind: Kind) -> int:
+        """Fetch and publish; the length of the file in bytes.
+
+        A fetch of another kind that brought this one along a moment ago saves the asking.
+        """
+        if await self._has(version, kind):
+            return 0
+        with self._spool.directory() as into:
+            fetched = self._origin.fetch(version, kind, into)
+            if kind is Kind.ZIP:
+                # The zip must agree with the go.mod.  A go command has asked for that before; it is stored already.
+                files, _ = await both(fetched, self._ensure(version, Kind.MOD))
+            else:
+                files = await fetched
+            for each in (Kind.INFO, Kind.MOD, Kind.ZIP):
+                if each in files:
+                    await self._publish(version, each, files[each])
+        if kind is Kind.ZIP:
+            Deferred.fromCoroutine(self._complete(version))
+        return files[kind].length
+
+    async def _publish(self, version: ModuleVersion, kind: Kind, blob: Blob) -> None:
+        if kind is Kind.ZIP:
+            checked = await self._in_thread(_checked_zip, blob, version)
+            await self._agree(version, checked)
+            # The hash first: whoever sees the zip can then see its hash.
+            await self._put(version, Kind.ZIPHASH, BytesBlob(checked.h1.encode()))
+        elif kind is Kind.INFO:
+            _check_info(await read_all(blob), version)
+        await self._put(version, kind, blob)
+        self._published(version)
+        await self._list_when_complete(version)
+
+    async def _put(self, version: ModuleVersion, kind: Kind, blob: Blob) -> None:
+        try:
+            await self._storage.put(version, kind, blob)
+        except Conflict as conflict:
+            # Another instance was first, and origins may pack the same files differently.
+            log.warning("kept the first", module=version.path, version=version.version, reason=str(conflict))
+
+    async def _agree(self, version: ModuleVersion, checked: CheckedZip) -> None:
+        """The zip's go.mod is the one that is served; a module without one has that which Go makes up for it."""
+        stored = await read_all(await self._storage.open(version, Kind.MOD))
+        if checked.go_mod is not None and checked.go_mod != stored:
+            raise VerificationFailed(f"{version}: the go.mod in the zip differs from the one served beside it")
+
+    async def _list_when_complete(self, version: ModuleVersion) -> None:
+        for kind in WHOLE:
+            if not await self._has(version, kind):
+                return
+        try:
+            await self._index.add(version, datetime.now(UTC))
+        except Exception:
+            # The module is stored and can be served; that its line is missing is for the log.
+            log.exception("index failed", module=version.path, version=version.version)
+
+    async def _complete(self, version: ModuleVersion) -> None:
+        """Fetch the ``.info`` too, for which a pinned build never asks: only whole versions are listed."""
+        try:
+            await self._ensure(version, Kind.INFO)
+        except AthensError as error:
+            log.info("version stays incomplete", module=version.path, version=version.version, error=str(error))
+
+    async def _ensure(self, version: ModuleVersion, kind: Kind) -> None:
+        if not await self._has(version, kind):
+            await self.fetch(version, kind)
+
+    async def _has(self, version: ModuleVersion, kind: Kind) -> bool:
+        try:
+            await self._storage.open(version, kind)
+        except NotFound:
+            return False
+        return True
+
+
+def _checked_zip(blob: Blob, version: ModuleVersion) -> CheckedZip:
+    file = blob.file()
+    assert file is not None, "an origin writes zips to files"
+    with file:
+        return check_zip(file, version)
+
+
+def _check_info(data: bytes, version: ModuleVersion) -> None:
+    """Go stops when a canonical version is answered with another one."""
+    said = parse_info(data).version
+    if said != version.version:
+        raise VerificationFailed(f"{version}: its .info speaks of {said}")

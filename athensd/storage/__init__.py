@@ -1,0 +1,1 @@
+"""Where modules are kept: one datastore a file."""

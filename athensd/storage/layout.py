@@ -1,0 +1,42 @@
+"""Go's own names for the files of a version.
+
+``<escaped path>/@v/<escaped version>.{info,mod,zip,ziphash}``: the download protocol's, and those of the module
+cache's ``cache/download`` folder (``go help goproxy``, ``go help modcache``).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from athensd.errors import InvalidPath
+from athensd.gomod.escape import escape_path, escape_version, unescape_version
+from athensd.gomod.version import ModuleVersion
+from athensd.interfaces import WHOLE, Kind
+
+
+def folder(path: str) -> str:
+    """Where the files of a module path are."""
+    return f"{escape_path(path)}/@v"
+
+
+def file_name(version: ModuleVersion, kind: Kind) -> str:
+    """The name of one file, from the root of the store."""
+    return f"{folder(version.path)}/{escape_version(version.version)}.{kind.value}"
+
+
+def complete_versions(names: Iterable[str]) -> list[str]:
+    """The versions of which all files are among the names in a folder; names that are none of ours do not count."""
+    found: dict[str, set[Kind]] = defaultdict(set)
+    for name in names:
+        stem, _, suffix = name.rpartition(".")
+        if suffix in ("info", "mod", "zip"):
+            found[stem].add(Kind(suffix))
+    return [version for stem, kinds in found.items() if kinds >= WHOLE and (version := _unescaped(stem))]
+
+
+def _unescaped(stem: str) -> str | None:
+    try:
+        return unescape_version(stem)
+    except InvalidPath:
+        return None

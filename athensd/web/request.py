@@ -1,0 +1,139 @@
+"""One request of ours: it has an id, is refused early where it can be, and leaves one line in the log."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from typing import Any
+
+import structlog
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+from twisted.web.http import datetimeToString
+from twisted.web.resource import IResource
+from twisted.web.server import Request, Site
+
+from athensd import __version__
+from athensd.errors import InvalidPath
+from athensd.web.paths import check_request_path
+from athensd.web.reply import NEVER, refuse, refuse_with
+
+log = structlog.get_logger("athensd.access")
+SERVER = f"athensd/{__version__}".encode()
+METHODS = (b"GET", b"HEAD")
+_GOOD_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+
+
+class AthensRequest(Request):
+    """A request as ``AthensSite`` makes it.  Routes fill in ``module``, ``version`` and ``cache`` for the log."""
+
+    site: AthensSite
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.request_id = ""
+        self.module = ""
+        self.version = ""
+        self.cache = ""
+        self._began = time.perf_counter()
+        self._logged = False
+
+    def process(self) -> None:
+        """Answer what needs no router, and give the rest to it."""
+        self._began = time.perf_counter()
+        given = self.getHeader("athens-request-id") or ""
+        self.request_id = given if _GOOD_ID.fullmatch(given) else uuid.uuid4().hex
+        self.setHeader("Athens-Request-ID", self.request_id)
+        channel: Any = self.channel
+        self.site = channel.site
+        self.site.busy.add(self)
+        if self.site.draining:
+            channel.persistent = False
+            self.setHeader("Connection", "close")
+        with structlog.contextvars.bound_contextvars(**{"request-id": self.request_id}):
+            refusal = self._refusal()
+            if refusal is None:
+                super().process()
+                return
+        self.setHeader("Server", SERVER)
+        self.setHeader("Date", datetimeToString())
+        self.write(refusal)
+        self.finish()
+
+    def render(self, resrc: IResource) -> None:
+        self.setHeader("Server", SERVER)
+        super().render(resrc)
+
+    def finish(self) -> None:
+        super().finish()
+        self._leave()
+
+    def connectionLost(self, reason: Failure) -> None:
+        # First whoever still works for this request is told, and counts what it has sent.
+        super().connectionLost(reason)
+        self._leave(lost=True)
+
+    def _refusal(self) -> bytes | None:
+        try:
+            check_request_path(self.path)
+        except InvalidPath as error:
+            return refuse(self, error, self.request_id)
+        if self.method not in METHODS:
+            self.setHeader("Allow", "GET, HEAD")
+            text = f"{self.method.decode('ascii', 'replace')} is not of this protocol; GET and HEAD are"
+            return refuse_with(self, 405, NEVER, text, self.request_id)
+        return None
+
+    def _leave(self, lost: bool = False) -> None:
+        self.site.left(self)
+        if self._logged:
+            return
+        self._logged = True
+        log.info(
+            "incoming request",
+            **{
+                "http-method": self.method.decode("ascii", "replace"),
+                "http-path": self.path.decode("ascii", "replace")[:512],
+                "http-status": self.code,
+                "module": self.module,
+                "version": self.version,
+                "bytes": self.sentLength,
+                "ms": round((time.perf_counter() - self._began) * 1000, 2),
+                "cache": self.cache,
+                "client": getattr(self.getClientAddress(), "host", ""),
+                "request-id": self.request_id,
+                **({"client-left": True} if lost else {}),
+            },
+        )
+
+
+class AthensSite(Site):
+    """Knows which requests are under way, so that it can wait for them at the end."""
+
+    displayTracebacks = False
+
+    def __init__(self, resource: IResource, **kwargs: Any) -> None:
+        super().__init__(resource, requestFactory=AthensRequest, **kwargs)
+        self.busy: set[AthensRequest] = set()
+        self.draining = False
+        self._idle: list[Deferred[None]] = []
+
+    def log(self, request: Any) -> None:
+        """Requests write their own line."""
+
+    def left(self, request: AthensRequest) -> None:
+        """This request is over."""
+        self.busy.discard(request)
+        if not self.busy:
+            waiting, self._idle = self._idle, []
+            for deferred in waiting:
+                deferred.callback(None)
+
+    async def drained(self) -> None:
+        """From now on keep no connection open; return when no request is under way."""
+        self.draining = True
+        if self.busy:
+            deferred: Deferred[None] = Deferred()
+            self._idle.append(deferred)
+            await deferred

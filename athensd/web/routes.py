@@ -1,0 +1,50 @@
+"""All that is under the root, and the one place where errors become answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from klein import Klein
+from twisted.python.failure import Failure
+from twisted.web.resource import IResource
+from werkzeug.exceptions import HTTPException
+
+from athensd.errors import AthensError, NotFound
+from athensd.web.download import DownloadRoutes
+from athensd.web.pages import PageRoutes
+from athensd.web.reply import NEVER, refuse, refuse_with
+from athensd.web.request import AthensRequest
+
+log = structlog.get_logger()
+
+
+def site_resource(download: DownloadRoutes, pages: PageRoutes) -> IResource:
+    """The root resource."""
+    app: Any = Klein()
+    pages.mount(app)
+    download.mount(app)
+    app.handle_errors(AthensError)(_refused)
+    app.handle_errors(HTTPException)(_unrouted)
+    app.handle_errors(Exception)(_unexpected)
+    root: IResource = app.resource()
+    return root
+
+
+def _refused(request: AthensRequest, failure: Failure) -> bytes:
+    error = failure.value
+    assert isinstance(error, AthensError)
+    if isinstance(error, NotFound) and error.cached:
+        request.cache = "negative"
+    return refuse(request, error, request.request_id)
+
+
+def _unrouted(request: AthensRequest, failure: Failure) -> bytes:
+    """The router knows no such path."""
+    return refuse(request, NotFound("there is nothing at this path"), request.request_id)
+
+
+def _unexpected(request: AthensRequest, failure: Failure) -> bytes:
+    error = failure.value
+    log.error("unexpected error", exc_info=(type(error), error, failure.getTracebackObject()))
+    return refuse_with(request, 500, NEVER, "athensd failed; its log says why", request.request_id)

