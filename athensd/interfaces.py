@@ -102,8 +102,8 @@ class IOrigin(Interface):
     async def fetch(version: ModuleVersion, kind: Kind, into: Path) -> Mapping[Kind, Blob]:
         """One file of a canonical version, and with it whatever else of that version came along.
 
-        Large ones are files in the directory ``into``, which belongs to the caller and outlives the call.  They are
-        as the origin sent them: verifying is the caller's part.
+        Large ones are files in the directory ``into``, which the origin makes if need be, and which belongs to the
+        caller.  They are as they were sent: verifying is the caller's part.
         """
 
 

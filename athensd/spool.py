@@ -35,19 +35,19 @@ class Spool:
             fcntl.flock(self._lock, fcntl.LOCK_EX)
         self._names = count()
 
+    def new_path(self) -> Path:
+        """A path that nobody else gets, for a file or directory that goes when this process ends, if not before."""
+        return self._room / str(next(self._names))
+
     @contextmanager
     def directory(self) -> Iterator[Path]:
-        """A new empty directory, removed with all that is in it at the end."""
-        path = self._room / str(next(self._names))
-        path.mkdir()
+        """A path for a directory, to be made by whoever has something to put there; in the end it is removed whole."""
+        path = self.new_path()
         try:
             yield path
         finally:
-            shutil.rmtree(path, ignore_errors=True)
-
-    def new_file(self) -> Path:
-        """A path that nobody else gets, for a file that stays until it is removed or this process ends."""
-        return self._room / str(next(self._names))
+            if path.exists():
+                shutil.rmtree(path, ignore_errors=True)
 
     def owns(self, path: Path) -> bool:
         """Whether a file is unfinished work of this process, so that it may be linked instead of copied."""

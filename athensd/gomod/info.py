@@ -34,7 +34,7 @@ class Info:
 
 
 def parse_time(text: str) -> datetime:
-    """An RFC 3339 time, as strictly as Go reads it in JSON.  Raises ``ValueError`` when it is none."""
+    """An RFC 3339 time as Go writes it in JSON, to the microsecond.  Raises ``ValueError`` for other text."""
     parts = _TIME.fullmatch(text)
     if not parts:
         raise ValueError(f"{quoted(text)} is not an RFC 3339 time")

@@ -19,7 +19,7 @@ _NOT_IN_FILE_NAME = re.compile(r"[^A-Za-z0-9!#$%&()+,\-.=@\[\]^_{}~ \x80-\U0010f
 _WINDOWS_SHORT_NAME = re.compile(r"~[0-9]+\Z")
 _LIKE_MAJOR = re.compile(r"/v([0-9.]+)\Z")
 _MAJOR = re.compile(r"/v(?:[2-9]|[1-9][0-9]+)\Z")
-_GOPKG_IN_MAJOR = re.compile(r"\.v(?:0|[1-9][0-9]*)(?:-unstable)?\Z")
+_GOPKG_IN_MAJOR = re.compile(r"\.v(?:0|[1-9][0-9]*|(?:[1-9][0-9]*)?-unstable)\Z")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _WINDOWS_DEVICES = frozenset(
     ["CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(1, 10))]

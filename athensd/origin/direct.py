@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from athensd.gomod.info import Info
 from athensd.gomod.listing import Listed
 from athensd.gomod.version import ModuleVersion
 from athensd.interfaces import Blob, IFlight, IOrigin, Kind
-from athensd.origin.go_complaints import complaint, damaged_repository, without_credentials
+from athensd.origin.go_complaints import complaint, is_damage, without_credentials
 from athensd.origin.go_environment import go_environment, lay_out
 from athensd.origin.go_process import Finished, GoCommand
 from athensd.spool import Spool
@@ -136,12 +136,12 @@ class DirectOrigin:
                 await self._in_thread(shutil.rmtree, work, ignore_errors=True)
 
     async def _ask(self, work: Path, command: Sequence[str], path: str, query: str) -> dict[str, Any]:
-        """go's answer.  A damaged repository is removed and the question put once more."""
+        """go's answer.  A clone that turns out to be damaged is removed and the question put once more."""
         answer = await self._run(work, command, path, query)
-        damaged = damaged_repository(_error_text(answer))
-        if damaged is None:
+        url = answer.get("Origin", {}).get("URL")
+        if not url or not is_damage(_error_text(answer), path=path, version=query):
             return answer
-        await self._in_thread(_remove_repository, self._vcs, damaged)
+        await self._in_thread(_remove_clone, self._vcs, url)
         return await self._run(work, command, path, query)
 
     async def _run(self, work: Path, command: Sequence[str], path: str, query: str) -> dict[str, Any]:
@@ -202,11 +202,10 @@ def _files(directory: Path) -> dict[Kind, Blob]:
     return {kind: FileBlob(path, path.stat().st_size) for kind, path in found.items() if path.exists()}
 
 
-def _remove_repository(vcs: Path, name: str) -> None:
-    """Remove a clone, unless a go command holds its lock: then that one sees to it."""
-    with (vcs / f"{name}.lock").open("ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return
-        shutil.rmtree(vcs / name, ignore_errors=True)
+def _remove_clone(vcs: Path, url: str) -> None:
+    """Remove the clone of a URL, unless a go command holds its lock: then that one sees to it."""
+    for key in vcs.glob("*.info"):  # go writes there what it hashed to get the name, such as git3:https://...
+        if key.read_text().partition(":")[2].strip() == url:
+            with key.with_suffix(".lock").open("ab") as lock, suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(key.with_suffix(""), ignore_errors=True)

@@ -79,9 +79,10 @@ RULES = (
         UpstreamFailed,
         "this proxy lacks something that it needs for the fetch: a program, disk space, memory or a permission",
     ),
+    # A revision that the host named as a reference and that cannot be found was lost by the clone.
     _rule(
-        r"\.lock': File exists|invalid object|cannot read 'M'|cannot read '[0-9a-f]{40}'|bad object|unable to read tree"
-        r"|loose object .* corrupt|Another git process|exists with wrong content",
+        r"unknown revision refs/|\.lock': File exists|invalid object|cannot read '[0-9a-f]{40}'|bad object"
+        r"|not a tree object|unable to read tree|loose object .* corrupt|Another git process|exists with wrong content",
         UpstreamFailed,
         "this proxy's copy of its repository was damaged; ask again",
     ),
@@ -110,6 +111,11 @@ RULES = (
         NotFound,
         "there is no such module: no repository answers to this path",
     ),
+    _rule(
+        r"cannot match ",
+        NotFound,
+        "there is no such version: this query has a meaning only inside a module",
+    ),
     # ssh: what the host said was cut out, and this is all that git itself says.
     _rule(
         r"Could not read from remote repository",
@@ -128,9 +134,7 @@ RULES = (
 
 UNKNOWN = _rule("", UpstreamFailed, "the go command failed in a way that this proxy does not know; its log says more")
 
-# A damaged repository in cache/vcs is named by 64 hexadecimal digits.
 _DAMAGED = next(rule for rule in RULES if "damaged" in rule.text)
-_REPOSITORY = re.compile(r"/cache/vcs/([0-9a-f]{64})\b|/([0-9a-f]{64})/")
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s'\"]*@")
 _URL = re.compile(r"[a-z][a-z+.-]*://[^\s'\"]*[^\s'\":,]")
 _COMMAND = re.compile(r"\b(git|hg|svn|bzr|fossil) [^\n]* in /[^\n:]*: exit status")
@@ -154,17 +158,14 @@ def complaint(text: str, *, path: str, version: str, origin: Mapping[str, Any] |
 
 def sort(matched: str, origin: Mapping[str, Any] | None) -> Rule:
     """The rule that fits text without names."""
-    if origin and READ.pattern.search(matched):
+    if origin and READ.pattern.search(matched) and not _DAMAGED.pattern.search(matched):
         return READ
     return next((rule for rule in RULES if rule.pattern.search(matched)), UNKNOWN)
 
 
-def damaged_repository(text: str) -> str | None:
-    """The directory in cache/vcs to remove before another try can succeed; ``None`` when that is not the trouble."""
-    if not _DAMAGED.pattern.search(scrub(text)):
-        return None
-    found = _REPOSITORY.search(text)
-    return next(filter(None, found.groups())) if found else None
+def is_damage(text: str, *, path: str, version: str) -> bool:
+    """Whether our clone of the repository is at fault, and must be removed before another try can succeed."""
+    return _DAMAGED.pattern.search(_without_names(scrub(text), path, version)) is not None
 
 
 def without_credentials(text: str) -> str:

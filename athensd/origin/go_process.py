@@ -81,8 +81,8 @@ class GoCommand:
         """Run the binary in ``cwd`` for at most ``seconds``.
 
         Raises ``TimedOut``, or ``UpstreamFailed`` when it cannot be started, prints more than ``output_limit`` bytes
-        or is stopped.  However it ends, cancellation included, its process group has ended first; that takes ``grace``
-        seconds at most.  Only a second cancellation does not wait: it kills at once.
+        or is stopped.  However it ends, cancellation included, its whole process group has ended or been sent KILL
+        first; that takes ``grace`` seconds at most.  A second cancellation does not wait but kills at once.
         """
         group = self._start(arguments, environment, cwd)
         self._alive.add(group)
@@ -90,14 +90,14 @@ class GoCommand:
         timer = self._reactor.callLater(seconds, group.give_up, late)
         try:
             return await group.over
+        except BaseException:
+            await self._end(group)
+            raise
         finally:
             if timer.active():
                 timer.cancel()
-            try:
-                await self._clear(group)
-            finally:
-                self._alive.discard(group)
-                group.cleared.callback(None)
+            self._alive.discard(group)
+            group.cleared.callback(None)
 
     async def stop(self, grace: float = GRACE) -> None:
         """End all that runs, with ``grace`` seconds between TERM and KILL, and start nothing more."""
@@ -124,22 +124,16 @@ class GoCommand:
             raise UpstreamFailed(f"this proxy cannot run its go command: {error.strerror}") from error
         return group
 
-    async def _clear(self, group: _Group) -> None:
-        """End what is left of a group."""
+    async def _end(self, group: _Group) -> None:
+        """TERM, a while in which the group may empty itself, KILL."""
         try:
-            if group.signal(signal.SIGTERM):
-                await self._wait_for(group, self._grace)
+            group.signal(signal.SIGTERM)
+            until = self._reactor.seconds() + self._grace
+            while group.signal(0) and self._reactor.seconds() < until:
+                await deferLater(self._reactor, _POLL)
         finally:
-            killed = group.signal(signal.SIGKILL)
-        if killed:
-            # The kernel needs a moment; a zombie that nobody reaps must not hold us any longer.
-            await self._wait_for(group, 1.0)
-        group.let_go()
-
-    async def _wait_for(self, group: _Group, seconds: float) -> None:
-        until = self._reactor.seconds() + seconds
-        while group.signal(0) and self._reactor.seconds() < until:
-            await deferLater(self._reactor, _POLL)
+            group.signal(signal.SIGKILL)
+            group.let_go()
 
     def _reaped(self) -> float:
         """The CPU seconds of the child that was reaped just now: what all children used, less what it was before."""
@@ -150,7 +144,7 @@ class GoCommand:
 class _Group(ProcessProtocol):
     """One command, its output, and the process group that it leads.
 
-    ``over`` fires when the command has ended by itself or is to be ended, ``cleared`` when nothing of it is left.
+    ``over`` fires when the command has ended by itself or is to be ended, ``cleared`` when its ``run`` is over.
     """
 
     transport: IProcessTransport
@@ -191,17 +185,15 @@ class _Group(ProcessProtocol):
         return True
 
     def _signal_leader(self, number: int) -> bool:
-        """A command that has only just been started may not lead its group yet."""
+        """A command that has only just been forked may not lead its group yet, and has nothing to clean up."""
         try:
-            self.transport.signalProcess(number)
+            self.transport.signalProcess(signal.SIGKILL if number else 0)
         except ProcessExitedAlready:
             return False
         return True
 
     def let_go(self) -> None:
         """Close the pipes, which a process that left the group may hold open for ever."""
-        if self._closing is not None and self._closing.active():
-            self._closing.cancel()
         self.transport.loseConnection()
 
     def connectionMade(self) -> None:
@@ -222,9 +214,11 @@ class _Group(ProcessProtocol):
         if not self.over.called:
             # What go leaves behind is of no use; and it may hold the pipes whose end is waited for.
             self.signal(signal.SIGKILL)
-            self._closing = self._clock.callLater(GRACE, self.transport.loseConnection)
+            self._closing = self._clock.callLater(GRACE, self.let_go)
 
     def processEnded(self, reason: Failure) -> None:
+        if self._closing is not None and self._closing.active():
+            self._closing.cancel()
         if not self.over.called:
             self.over.callback(self._finished(reason))
 

@@ -44,6 +44,7 @@ class UpstreamOrigin:
         url = self._url(version.path, f"@v/{escape_version(version.version)}.{kind.value}")
         what = f"{version} {kind.value}"
         if kind is Kind.ZIP:
+            into.mkdir(exist_ok=True)
             path = into / kind.value
             return {kind: FileBlob(path, await self._transfer.file(url, what, LIMIT[kind], path))}
         return {kind: BytesBlob(await self._transfer.small(url, what, LIMIT[kind]))}

@@ -17,7 +17,7 @@ from typing import Any
 
 from zope.interface import implementer
 
-from athensd.blob import FileBlob
+from athensd.blob import BytesBlob, FileBlob
 from athensd.errors import Conflict, InvalidPath, InvalidRequest, NotFound, StorageFailed
 from athensd.gomod.escape import unescape_path
 from athensd.gomod.version import ModuleVersion
@@ -51,17 +51,24 @@ class DiskStorage:
         try:
             if isinstance(blob, FileBlob) and self._spool.owns(blob.path):
                 await self._in_thread(_publish, blob.path, target)
-                return
-            with self._spool.directory() as work:
-                copy = work / kind.value
-                with copy.open("wb") as file:
-                    async for piece in blob.chunks():
-                        file.write(piece)
-                await self._in_thread(_publish, copy, target)
+            elif isinstance(blob, BytesBlob):
+                await self._in_thread(_write_and_publish, self._spool.new_path(), blob.data, target)
+            else:
+                await self._copy_and_publish(blob, target)
         except FileExistsError as error:
             raise Conflict(f"{what}: other bytes are stored already, and they stay") from error
         except OSError as error:
             raise StorageFailed(f"{what} could not be stored: {error.strerror}") from error
+
+    async def _copy_and_publish(self, blob: Blob, target: Path) -> None:
+        copy = self._spool.new_path()
+        try:
+            with copy.open("wb") as file:
+                async for piece in blob.chunks():
+                    file.write(piece)
+            await self._in_thread(_publish, copy, target)
+        finally:
+            copy.unlink(missing_ok=True)
 
     async def versions(self, path: str) -> Sequence[str]:
         try:
@@ -86,8 +93,9 @@ class DiskStorage:
 
     async def check(self) -> None:
         try:
-            with self._spool.directory() as work:
-                (work / "check").write_bytes(b"")
+            check = self._spool.new_path()
+            check.write_bytes(b"")
+            check.unlink()
         except OSError as error:
             raise StorageFailed(f"the store cannot be written: {error.strerror}") from error
 
@@ -104,6 +112,14 @@ def _word(error: OSError, what: str) -> NotFound | StorageFailed:
     if error.errno in _ABSENT:
         return NotFound(f"{what} is not stored")
     return StorageFailed(f"{what} could not be read from the store: {error.strerror}")
+
+
+def _write_and_publish(source: Path, data: bytes, target: Path) -> None:
+    try:
+        source.write_bytes(data)
+        _publish(source, target)
+    finally:
+        source.unlink(missing_ok=True)
 
 
 def _publish(source: Path, target: Path) -> None:

@@ -69,7 +69,7 @@ class MemoryStorage:
         return [version for version, files in self._files.items() if files.keys() >= WHOLE]
 
     async def _file(self, blob: Blob) -> FileBlob:
-        path = self._spool.new_file()
+        path = self._spool.new_path()
         if isinstance(blob, FileBlob) and self._spool.owns(blob.path):
             os.link(blob.path, path)
         else:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 
 PREFIX = "example.com/m@v1.2.3/"
-GOOD = {"go.mod": b"module example.com/m\n", "LICENSE": b"free\n", "a/b.go": b"package a\n" * 5000, "a/": b"", "": b""}
 DEFLATED_BODY = b"package a\n" * 300
 
 
@@ -33,6 +32,18 @@ def patched(data: bytes, signature: bytes, offset: int, layout: str, value: int)
     """The zip with one field of its last local (``PK34``) or directory (``PK12``) header set to this value."""
     at = data.rindex(signature) + offset
     return data[:at] + struct.pack(layout, value) + data[at + struct.calcsize(layout) :]
+
+
+def _endless() -> bytes:
+    """A zip that puts the checksum of its member 2**64 bytes behind it."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        member = zipfile.ZipInfo(PREFIX + "a")
+        member.compress_type = zipfile.ZIP_DEFLATED
+        member.extra = struct.pack("<HHQ", 1, 8, 2**64 - 1)
+        archive.writestr(member, b"x")
+    endless = patched(out.getvalue(), b"PK\x01\x02", 20, "<I", 0xFFFFFFFF)
+    return patched(endless, b"PK\x01\x02", 8, "<H", 8)
 
 
 def _hostile() -> dict[str, tuple[bytes, str]]:
@@ -78,14 +89,57 @@ def _hostile() -> dict[str, tuple[bytes, str]]:
         "no local header": (patched(one, b"PK\x03\x04", 0, "<I", 0), "no local header"),
         "not inflatable": (patched(one, b"PK\x03\x04", 30 + len(PREFIX) + 1, "<I", 0xFFFFFFFF), "cannot be inflated"),
         "name is not UTF-8": (one.replace(b"v1.2.3/a", b"v1.2.3/\xff"), "invalid UTF-8"),
-        "cut": (one[:-30], "cannot be read"),
-        "empty file": (b"", "cannot be read"),
-        "no zip": (b"<html>not found</html>" * 10, "cannot be read"),
+        "endless": (_endless(), "points outside of itself"),
+        "cut": (one[:-30], "has no directory"),
+        "empty file": (b"", "has no directory"),
+        "no zip": (b"<html>not found</html>" * 10, "has no directory"),
     }
     made = {name: (make_zip(members, prefix), rule) for name, (members, prefix, rule) in named.items()}
     return made | broken
 
 
+class _Pipe(io.BytesIO):
+    """A file that cannot seek; zipfile then writes checksums behind the members."""
+
+    def seek(self, *_where: int) -> int:
+        raise OSError
+
+
+def _streamed() -> bytes:
+    out = _Pipe()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(PREFIX + "a", b"x" * 1000)
+        archive.writestr(PREFIX + "b/c", b"y" * 1000)
+    return out.getvalue()
+
+
+def _large_sizes() -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive, archive.open(PREFIX + "a", "w", force_zip64=True) as member:
+        member.write(b"x" * 1000)
+    return out.getvalue()
+
+
+def _large_directory() -> bytes:
+    """A zip whose directory has the end that large zips have, and an offset that is only there."""
+    data = make_zip({"a": b"x", "b": b"y"})
+    end = data.rindex(b"PK\x05\x06")
+    size, offset = struct.unpack_from("<II", data, end + 12)
+    record = struct.pack("<4sQHHIIQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, 2, 2, size, offset)
+    locator = struct.pack("<4sIQI", b"PK\x06\x07", 0, end, 1)
+    return data[:end] + record + locator + patched(data[end:], b"PK\x05\x06", 16, "<I", 0xFFFFFFFF)
+
+
+LEGAL = {
+    "usual": make_zip({"go.mod": b"module example.com/m\n", "a/b.go": b"package a\n" * 50}),
+    "with directories": make_zip({"": b"", "a/": b"", "a/b/": b"", "a/b/c": b"x"}),
+    "stored": make_zip({"go.mod": b"", "a": b"xyz"}, method=zipfile.ZIP_STORED),
+    "streamed": _streamed(),
+    "large sizes": _large_sizes(),
+    "large directory": _large_directory(),
+    "behind other bytes": b"#!/bin/sh\n" + make_zip({"a": b"xyz"}),
+    "empty": make_zip({}),
+}
 HOSTILE = _hostile()
 
 
@@ -95,10 +149,16 @@ def zip_of() -> Callable[..., bytes]:
     return make_zip
 
 
+@pytest.fixture(params=LEGAL)
+def legal_zip(request: pytest.FixtureRequest) -> bytes:
+    """One legal zip of example.com/m@v1.2.3."""
+    return LEGAL[request.param]
+
+
 @pytest.fixture
-def good_zip() -> bytes:
-    """A legal zip of example.com/m@v1.2.3 with directory entries."""
-    return make_zip(GOOD)
+def legal_zips() -> Mapping[str, bytes]:
+    """All legal zips of example.com/m@v1.2.3 by name."""
+    return LEGAL
 
 
 @pytest.fixture(params=HOSTILE)

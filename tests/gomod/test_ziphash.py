@@ -3,12 +3,14 @@
 import base64
 import hashlib
 import io
+import random
+import tracemalloc
 import zipfile
 
 import pytest
 
 from athensd.errors import VerificationFailed
-from athensd.gomod import ziphash
+from athensd.gomod import ziphash, zipread
 from athensd.gomod.version import ModuleVersion
 from athensd.gomod.ziphash import check_zip, h1_of_mod, simple_fold
 
@@ -50,26 +52,23 @@ def test_packing_does_not_matter(zip_of):
     assert deflated == stored
 
 
-def test_file_on_disk_stays_open(tmp_path, good_zip):
-    """An unbuffered file is read where it is, and is left open for its owner."""
+def test_legal_zips(tmp_path, legal_zip):
+    """Every kind of legal zip has the hash of its files, from memory and from an unbuffered file, which stays open."""
+    with zipfile.ZipFile(io.BytesIO(legal_zip)) as archive:
+        files = sorted((name, archive.read(name)) for name in archive.namelist())
+    assert check_zip(io.BytesIO(legal_zip), VERSION).h1 == h1(*files)
     path = tmp_path / "m.zip"
-    path.write_bytes(good_zip)
+    path.write_bytes(legal_zip)
     with path.open("rb", buffering=0) as file:
-        assert check_zip(file, VERSION) == check_zip(io.BytesIO(good_zip), VERSION)
+        assert check_zip(file, VERSION).h1 == h1(*files)
         assert not file.closed
 
 
-def test_descriptor_behind_a_member():
-    """A zip that was written to a pipe has its checksums behind the members."""
-    out = io.BytesIO()
-    out.seek = None  # What cannot seek makes zipfile write descriptors.
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("example.com/m@v1.2.3/a", b"x" * 1000)
-    data = out.getvalue()
-    assert b"PK\x07\x08" in data
-    assert check_zip(io.BytesIO(data), VERSION).h1 == h1(("example.com/m@v1.2.3/a", b"x" * 1000))
+def test_checksum_behind_a_member(legal_zips):
+    """The checksum behind a member counts where there is one."""
+    data = legal_zips["streamed"].replace(b"PK\x07\x08", b"PK\x07\x09", 1)
     with pytest.raises(VerificationFailed, match="checksum"):
-        check_zip(io.BytesIO(data.replace(b"PK\x07\x08", b"PK\x07\x08\x00")), VERSION)
+        check_zip(io.BytesIO(data), VERSION)
 
 
 def test_hostile_zips_are_refused(hostile_zip):
@@ -93,14 +92,27 @@ def test_limit_of_size(monkeypatch, zip_of, limit, rule):
 def test_bomb_is_not_inflated(zip_of, monkeypatch):
     """A member that inflates beyond its declared size is given up after one piece."""
     inflated = []
-    crc32 = ziphash.zlib.crc32
-    monkeypatch.setattr(ziphash.zlib, "crc32", lambda data, *start: inflated.append(len(data)) or crc32(data, *start))
+    crc32 = zipread.zlib.crc32
+    monkeypatch.setattr(zipread.zlib, "crc32", lambda data, *start: inflated.append(len(data)) or crc32(data, *start))
     data = zip_of({"a": bytes(50 << 20)})
     inflated.clear()
     at = data.index(b"PK\x01\x02") + 24
     with pytest.raises(VerificationFailed, match="larger than its declared size"):
         check_zip(io.BytesIO(data[:at] + (1000).to_bytes(4, "little") + data[at + 4 :]), VERSION)
     assert sum(inflated) <= 1000
+
+
+def test_memory(zip_of, tmp_path):
+    """A large member passes through in pieces."""
+    path = tmp_path / "m.zip"
+    path.write_bytes(zip_of({"a": random.Random(1).randbytes(1 << 20) * 20}))
+    tracemalloc.start()
+    try:
+        with path.open("rb", buffering=0) as file:
+            check_zip(file, VERSION)
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
