@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from inspect import isawaitable
 from typing import Any
@@ -61,7 +62,9 @@ class AthensService(Service):
             self._listening = self._reactor.listenTCP(self._port, self._site, BACKLOG, self._host)
         except CannotListenError as error:
             reason = getattr(error.socketError, "strerror", None) or error.socketError
-            raise SystemExit(f"athensd: cannot listen on port {self._port}: {reason}") from error
+            # By now twistd has taken over the standard error for its log.
+            print(f"athensd: cannot listen on port {self._port}: {reason}", file=sys.__stderr__)
+            raise SystemExit(1) from error
 
     def startService(self) -> None:
         super().startService()

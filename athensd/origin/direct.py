@@ -125,15 +125,14 @@ class DirectOrigin:
     @asynccontextmanager
     async def _work(self) -> AsyncIterator[Path]:
         """A directory for one command; it may hold thousands of files, so they are removed in a thread."""
-        with self._spool.directory() as room:
-            work = room / "work"
+        with self._spool.directory() as work:
             lay_out(work)
             self._vcs.mkdir(parents=True, exist_ok=True)
             (work / "mod/cache/vcs").symlink_to(self._vcs.absolute())
             try:
                 yield work
             finally:
-                await self._in_thread(shutil.rmtree, work, ignore_errors=True)
+                await self._in_thread(shutil.rmtree, work, True)  # what cannot be removed is swept later
 
     async def _ask(self, work: Path, command: Sequence[str], path: str, query: str) -> dict[str, Any]:
         """go's answer.  A clone that turns out to be damaged is removed and the question put once more."""
@@ -190,11 +189,9 @@ def _log(about: structlog.typing.FilteringBoundLogger, finished: Finished, error
 
 
 def _link(made: Mapping[Kind, Path], into: Path) -> None:
+    into.mkdir(exist_ok=True)
     for kind, path in made.items():
-        try:
-            os.link(path, into / f"version.{kind.value}")
-        except FileNotFoundError:  # a taker that left while we worked
-            return
+        os.link(path, into / f"version.{kind.value}")
 
 
 def _files(directory: Path) -> dict[Kind, Blob]:

@@ -46,6 +46,7 @@ def go_environment(host: Mapping[str, str], settings: Mapping[str, str], work: P
     given |= dict(_git_list(host)) | dict(settings)
     environment = _defaults(work, insecure=bool(given.get("GOINSECURE"))) | given
     if "GIT_SSH" not in given:
+        # This wins over a core.sshCommand in ~/.gitconfig: who has one must set GIT_SSH_COMMAND as well.
         environment.setdefault("GIT_SSH_COMMAND", "ssh -o BatchMode=yes -o ConnectTimeout=10")
     environment["GOFLAGS"] = f"{settings.get('GOFLAGS', '')} -modcacherw".strip()
     environment |= _git_settings(given)

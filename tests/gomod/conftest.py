@@ -1,4 +1,4 @@
-"""Module zips to test with: one that is right, and many that are wrong in one way each."""
+"""Module zips to test with: those that are right, and those that are wrong in one way each."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def make_zip(
 ) -> bytes:
     """A zip of these members in this order, each name behind the prefix."""
     out = io.BytesIO()
-    with warnings.catch_warnings(), zipfile.ZipFile(out, "w", method) as archive:
+    with warnings.catch_warnings(), zipfile.ZipFile(out, "w") as archive:
         warnings.simplefilter("ignore")  # Some names are there twice, on purpose.
         for name, data in members.items() if isinstance(members, Mapping) else members:
-            archive.writestr(prefix + name, data)
+            archive.writestr(zipfile.ZipInfo(prefix + name), data, method)  # A ZipInfo has no time of today.
     return out.getvalue()
 
 
 def patched(data: bytes, signature: bytes, offset: int, layout: str, value: int) -> bytes:
-    """The zip with one field of its last local (``PK34``) or directory (``PK12``) header set to this value."""
+    """The zip with one field of the last header with this signature set to this value."""
     at = data.rindex(signature) + offset
     return data[:at] + struct.pack(layout, value) + data[at + struct.calcsize(layout) :]
 
@@ -107,16 +107,17 @@ class _Pipe(io.BytesIO):
 
 def _streamed() -> bytes:
     out = _Pipe()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(PREFIX + "a", b"x" * 1000)
-        archive.writestr(PREFIX + "b/c", b"y" * 1000)
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr(zipfile.ZipInfo(PREFIX + "a"), b"x" * 1000, zipfile.ZIP_DEFLATED)
+        archive.writestr(zipfile.ZipInfo(PREFIX + "b/c"), b"y" * 1000, zipfile.ZIP_DEFLATED)
     return out.getvalue()
 
 
 def _large_sizes() -> bytes:
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive, archive.open(PREFIX + "a", "w", force_zip64=True) as member:
-        member.write(b"x" * 1000)
+    with zipfile.ZipFile(out, "w") as archive:
+        with archive.open(zipfile.ZipInfo(PREFIX + "a"), "w", force_zip64=True) as member:
+            member.write(b"x" * 1000)
     return out.getvalue()
 
 

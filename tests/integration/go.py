@@ -1,0 +1,61 @@
+"""The real go command as a client."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+GO = shutil.which("go") or ""
+needs_go = pytest.mark.skipif(not GO, reason="the go command is not installed")
+
+
+class Client:
+    """A user's machine: an empty module cache in ``directory``, and one proxy."""
+
+    def __init__(self, directory: Path, goproxy: str) -> None:
+        self.cache = directory / "modcache"
+        self.work = directory / "work"
+        self.work.mkdir(parents=True)
+        self._environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(directory),
+            "GOMODCACHE": str(self.cache),
+            "GOCACHE": os.environ.get("GOCACHE") or str(Path.home() / ".cache" / "go-build"),
+            "GOBIN": str(directory / "bin"),
+            "GOPROXY": goproxy,
+            "GOSUMDB": "off",
+            "GOFLAGS": "-modcacherw",
+            "GOTOOLCHAIN": "local",
+            "GOWORK": "off",
+        }
+
+    def run(self, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        """One go command in the work directory."""
+        return subprocess.run(
+            [GO, *arguments],
+            cwd=self.work,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def ok(self, *arguments: str, timeout: float = 300) -> str:
+        """What it prints; it must succeed."""
+        done = self.run(*arguments, timeout=timeout)
+        assert done.returncode == 0, f"go {' '.join(arguments)}: {done.stderr}"
+        return done.stdout
+
+    def files(self) -> dict[str, bytes]:
+        """The downloaded zips and go.mod files, by their names in the protocol."""
+        root = self.cache / "cache" / "download"
+        return {
+            str(path.relative_to(root)): path.read_bytes()
+            for path in root.rglob("*")
+            if path.suffix in {".zip", ".mod", ".ziphash"}
+        }
