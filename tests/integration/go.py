@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -51,11 +52,11 @@ class Client:
         assert done.returncode == 0, f"go {' '.join(arguments)}: {done.stderr}"
         return done.stdout
 
-    def files(self) -> dict[str, bytes]:
-        """The downloaded zips and go.mod files, by their names in the protocol."""
+    def files(self) -> dict[str, str]:
+        """The hashes of the downloaded zips, go.mod files and h1 hashes, by their names in the protocol."""
         root = self.cache / "cache" / "download"
         return {
-            str(path.relative_to(root)): path.read_bytes()
+            str(path.relative_to(root)): sha256(path.read_bytes()).hexdigest()
             for path in root.rglob("*")
             if path.suffix in {".zip", ".mod", ".ziphash"}
         }

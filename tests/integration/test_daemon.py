@@ -58,7 +58,7 @@ def test_a_program_is_built_through_the_proxy_and_again_without_the_upstream(tmp
         assert _build(Client(tmp_path / "second", daemon.url)) == first
 
 
-def _build(client: Client) -> dict[str, bytes]:
+def _build(client: Client) -> dict[str, str]:
     (client.work / "go.mod").write_text("module example.test/program\n\ngo 1.20\n")
     (client.work / "main.go").write_bytes(PROGRAM)
     client.ok("get", "example.test/Greeting@v1.0.0")

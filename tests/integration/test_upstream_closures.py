@@ -34,14 +34,14 @@ func main() {
 	fmt.Print(string(text), into["a"], err, uuid.Nil, (&cobra.Command{Use: "x"}).Name())
 }
 """
-LISTED = {
-    # with capitals, with /v2, with +incompatible, at gopkg.in, nested in another module's repository
-    "github.com/BurntSushi/toml": "v1.4.0",
-    "github.com/cespare/xxhash/v2": "v2.3.0",
-    "github.com/docker/docker": "v28.0.0+incompatible",
-    "gopkg.in/yaml.v3": "v3.0.1",
-    "cloud.google.com/go/storage": "v1.50.0",
-}
+# With capitals, with /v2, with +incompatible, at gopkg.in, nested in another module's repository.
+LISTED = (
+    "github.com/BurntSushi/toml",
+    "github.com/cespare/xxhash/v2",
+    "github.com/docker/docker",
+    "gopkg.in/yaml.v3",
+    "cloud.google.com/go/storage",
+)
 PSEUDO = "golang.org/x/exp@v0.0.0-20240719175910-8a7402abbf56"
 
 
@@ -57,32 +57,34 @@ def goproxy() -> str:
 
 
 def test_whole_projects_are_byte_identical_and_stay_when_the_upstream_is_gone(tmp_path: Path, goproxy: str) -> None:
-    """Closures, a program, a tool and lists: the same files as straight from the upstream, cold, and warm without it."""
+    """Closures, a program, a tool and lists: the same as straight from the upstream, cold, and warm without it.
+
+    Two of ours stand in a row: what the second one sees, when the first one ends, is an upstream that is gone.
+    """
     straight = _everything(tmp_path / "straight", goproxy)
-    with running(tmp_path / "athensd", goproxy) as daemon:
-        cold = _everything(tmp_path / "cold", daemon.url)
-        assert cold.keys() == straight.keys()
-        assert [name for name in cold if cold[name] != straight[name]] == []
-        _expect_no_needless_zips(daemon, cold)
-        assert daemon.end() == 0
-    with running(tmp_path / "athensd", "http://127.0.0.1:1") as cut_off:
-        assert _closures(Client(tmp_path / "warm", cut_off.url)) == _closures(Client(tmp_path / "again", goproxy))
+    with running(tmp_path / "one", goproxy) as one, running(tmp_path / "two", one.url) as two:
+        assert _everything(tmp_path / "cold", two.url) == straight
+        for daemon in (one, two):
+            _expect_no_needless_zips(daemon, straight)
+        assert one.end() == 0
+        assert _everything(tmp_path / "warm", two.url) == straight
 
 
-def _everything(directory: Path, goproxy: str) -> dict[str, bytes]:
+def _everything(directory: Path, goproxy: str) -> dict[str, str]:
+    """What a client gets: the hashes of its files, and what lists say."""
     client = Client(directory, goproxy)
     files = _closures(client)
     client.ok("install", TOOL)
-    for module, version in LISTED.items():
-        versions = client.ok("list", "-m", "-versions", module).split()[1:]
-        assert version in versions, module
-        assert not any(len(each.split("-")) > 2 for each in versions), module
-        client.ok("list", "-m", f"{module}@latest")
+    for module in LISTED:
+        for arguments in (["-versions", module], [f"{module}@latest"]):
+            files[f"{module} {arguments}"] = client.ok("list", "-m", *arguments)
     client.ok("mod", "download", PSEUDO)
-    return files | client.files()
+    files |= client.files()
+    shutil.rmtree(directory)
+    return files
 
 
-def _closures(client: Client) -> dict[str, bytes]:
+def _closures(client: Client) -> dict[str, str]:
     """Download the modules of whole projects, and build a program."""
     for project in PROJECTS:
         answer = json.loads(client.ok("mod", "download", "-json", project))
@@ -103,7 +105,7 @@ def _closures(client: Client) -> dict[str, bytes]:
     return client.files()
 
 
-def _expect_no_needless_zips(daemon: Daemon, files: dict[str, bytes]) -> None:
+def _expect_no_needless_zips(daemon: Daemon, files: dict[str, str]) -> None:
     """A ``.mod`` never costs a zip: those fetched are those that the client has."""
     wanted = sum(name.endswith(".zip") for name in files)
     fetched = [line for line in daemon.lines() if line["msg"] == "fetch" and line["kind"] == "zip"]
