@@ -13,7 +13,7 @@ from typing import Generic, TypeVar, cast
 
 import structlog
 from attrs import frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from athensd.errors import AthensError, NotFound
 from athensd.gomod.version import ModuleVersion, is_pseudo
@@ -69,7 +69,7 @@ class Freshness:
             age = self._now() - entry.when
             if isinstance(entry.value, NotFound):
                 if age < self._absent:
-                    raise entry.value
+                    raise _as_cached(entry.value)
             elif age < self._fresh:
                 return Remembered(cast(T, entry.value), age, "hit")
             elif age < self._stale:
@@ -81,7 +81,7 @@ class Freshness:
         """What ``ask`` gives, which is not remembered; but "not there" is, and while fresh is raised without asking."""
         entry = self._entries.get(key)
         if entry is not None and isinstance(entry.value, NotFound) and self._now() - entry.when < self._absent:
-            raise entry.value
+            raise _as_cached(entry.value)
         try:
             return await ask()
         except NotFound as error:
@@ -117,7 +117,6 @@ class Freshness:
         try:
             value = await ask()
         except NotFound as error:
-            # A new object: the one at hand holds, by its traceback, all that the asking held.
             self._remember(key, _as_cached(error))
             raise
         self._remember(key, value)
@@ -134,10 +133,13 @@ class Freshness:
     async def _refreshed(self, key: str, ask: Callable[[], Awaitable[T]]) -> None:
         try:
             await self._flight.run(key, lambda: self._ask(key, ask))
-        except AthensError as error:
+        except (AthensError, CancelledError) as error:
             log.info("refresh failed, the stale answer stays", key=key, error=str(error))
         except Exception:
             log.exception("refresh failed unexpectedly", key=key)
+
+
+# No path has a blank, so none of these keys can be one of another sort, whatever is asked for as a query.
 
 
 def list_key(path: str) -> str:
@@ -152,10 +154,11 @@ def query_key(path: str, query: str) -> str:
 
 def file_key(version: ModuleVersion, kind: Kind) -> str:
     """The key of a file that may be absent."""
-    return f"{version}.{kind.value}"
+    return f"{kind.value} {version}"
 
 
 def _as_cached(error: NotFound) -> NotFound:
+    """A new object, since by its traceback the one that was raised holds all that the asking held."""
     copy = type(error)(*error.args)
     copy.cached = True
     return copy

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -34,8 +34,7 @@ class MemoryIndex:
     async def add(self, version: ModuleVersion, when: datetime) -> None:
         if version not in self._known:
             self._known.add(version)
-            self._lines.append(IndexLine(version, when))
-            self._lines.sort(key=lambda line: line.when)
+            insort(self._lines, IndexLine(version, when), key=lambda line: line.when)
 
     async def since(self, when: datetime, limit: int) -> Sequence[IndexLine]:
         first = bisect_left(self._lines, when, key=lambda line: line.when)

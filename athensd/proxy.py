@@ -7,13 +7,14 @@ the stash; what may change goes through the freshness.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import cast
 
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
 from athensd.blob import BytesBlob, read_all
-from athensd.errors import InvalidPath, NotFound, UpstreamFailed
+from athensd.errors import AthensError, InvalidPath, NotFound, UpstreamFailed
 from athensd.freshness import Freshness, Remembered, file_key, list_key, query_key
 from athensd.gomod.info import Info, parse_info, render_info
 from athensd.gomod.listing import Listed, is_prefix_query, latest_of, match_prefix, render_list
@@ -92,10 +93,12 @@ class Proxy:
             known = await self._freshness.get(query_key(path, "latest"), lambda: self._found_latest(path))
         learned = self._freshness.learned(path)
         best = latest_of(Listed(version) for version in {known.value.version, *learned})
-        if best is None or best == known.value.version:
-            return Answer(BytesBlob(render_info(known.value)), known.state, known.age)
-        answer = await self._file(ModuleVersion(path, best), Kind.INFO, stored_only)
-        return Answer(answer.blob, known.state, known.age)
+        blob: Blob = BytesBlob(render_info(known.value))
+        if best is not None and best != known.value.version:
+            # Where the .info of the newer version cannot be had, the answer is the one that we have.
+            with suppress(AthensError):
+                blob = (await self._file(ModuleVersion(path, best), Kind.INFO, stored_only)).blob
+        return Answer(blob, known.state, known.age)
 
     async def info(self, path: str, query: str, *, stored_only: bool = False) -> Answer:
         """The ``.info`` of a canonical version, or of that which a branch, tag, commit or prefix stands for now."""
@@ -152,9 +155,8 @@ class Proxy:
 
     async def _found(self, path: str, query: str) -> Info:
         if is_prefix_query(query):
-            best = match_prefix(
-                query, (await self._freshness.get(list_key(path), lambda: self._merged_list(path))).value.versions
-            )
+            known = await self._freshness.get(list_key(path), lambda: self._merged_list(path))
+            best = match_prefix(query, known.value.versions | self._freshness.learned(path))
             if best is not None:
                 return await self._stored_info(path, best, stored_only=False)
         info = await within(self._clock, self._timeout, self._origin.resolve(path, query), f"resolving {path}@{query}")

@@ -27,7 +27,7 @@ class Spool:
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if parent.stat().st_uid != os.getuid():
             raise PermissionError(errno.EPERM, "it belongs to another user")
-        with _locked(parent):
+        with locked(parent):
             _sweep(parent)
             self._room = _free_name(parent)
             self._room.mkdir(mode=0o700)
@@ -55,13 +55,14 @@ class Spool:
 
     def close(self) -> None:
         """Remove everything."""
-        shutil.rmtree(self._room, ignore_errors=True)
-        os.close(self._lock)
+        with locked(self._room.parent):
+            shutil.rmtree(self._room, ignore_errors=True)
+            os.close(self._lock)
 
 
 @contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Hold the lock of a directory, waiting for it: sweeping and taking a place exclude each other."""
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the lock of a directory, waiting for it; so taking a place, leaving it and sweeping exclude each other."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

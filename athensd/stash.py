@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from athensd.blob import BytesBlob, read_all
@@ -18,9 +18,12 @@ from athensd.gomod.version import ModuleVersion
 from athensd.gomod.ziphash import CheckedZip, check_zip
 from athensd.interfaces import WHOLE, Blob, IFlight, IIndex, IOrigin, IStorage, Kind
 from athensd.spool import Spool
-from athensd.waiting import both, within
+from athensd.waiting import within
 
 log = structlog.get_logger()
+
+# Whoever sees a zip can see its hash, and the go.mod that it agrees with.
+_ORDER = (Kind.INFO, Kind.MOD, Kind.ZIPHASH, Kind.ZIP)
 
 
 class Stash:
@@ -59,14 +62,15 @@ class Stash:
         Raises what the origin raises, ``TimedOut``, or ``VerificationFailed``; then nothing of it was stored.  An
         asker who leaves does not end a fetch, since others may wait for it.
         """
-        await self._flight.run(f"{version}.{kind.value}", lambda: self._timed(version, kind))
+        await self._flight.run(f"fetch {version} {kind.value}", lambda: self._timed(version, kind))
         return await self._storage.open(version, kind)
 
     async def _timed(self, version: ModuleVersion, kind: Kind) -> None:
         began = time.perf_counter()
-        outcome, size = "fetched", 0
+        outcome, size = "failed", 0
         try:
             size = await within(self._clock, self._timeout, self._fetch(version, kind), f"fetching {version}")
+            outcome = "fetched"
         except AthensError as error:
             outcome = f"{type(error).__name__}: {error}"
             raise
@@ -82,37 +86,41 @@ class Stash:
             )
 
     async def _fetch(self, version: ModuleVersion, kind: Kind) -> int:
-        """Fetch and publish; the length of the file in bytes.
+        """Fetch, verify and publish; the length of the file in bytes.
 
         A fetch of another kind that brought this one along a moment ago saves the asking.
         """
         if await self._has(version, kind):
             return 0
         with self._spool.directory() as into:
-            fetched = self._origin.fetch(version, kind, into)
-            if kind is Kind.ZIP:
-                # The zip must agree with the go.mod.  A go command has asked for that before; it is stored already.
-                files, _ = await both(fetched, self._ensure(version, Kind.MOD))
-            else:
-                files = await fetched
-            for each in (Kind.INFO, Kind.MOD, Kind.ZIP):
+            files = dict(await self._origin.fetch(version, kind, into))
+            await self._verify(version, files)
+            for each in _ORDER:
                 if each in files:
-                    await self._publish(version, each, files[each])
+                    await self._put(version, each, files[each])
+        self._published(version)
+        await self._list_when_complete(version)
         if kind is Kind.ZIP:
             Deferred.fromCoroutine(self._complete(version))
         return files[kind].length
 
-    async def _publish(self, version: ModuleVersion, kind: Kind, blob: Blob) -> None:
-        if kind is Kind.ZIP:
-            checked = await self._in_thread(_checked_zip, blob, version)
-            await self._agree(version, checked)
-            # The hash first: whoever sees the zip can then see its hash.
-            await self._put(version, Kind.ZIPHASH, BytesBlob(checked.h1.encode()))
-        elif kind is Kind.INFO:
-            _check_info(await read_all(blob), version)
-        await self._put(version, kind, blob)
-        self._published(version)
-        await self._list_when_complete(version)
+    async def _verify(self, version: ModuleVersion, files: dict[Kind, Blob]) -> None:
+        """Check all that was fetched before any of it is published, and add the hash of the zip."""
+        if Kind.INFO in files:
+            _check_info(await read_all(files[Kind.INFO]), version)
+        if Kind.ZIP in files:
+            checked = await self._in_thread(_checked_zip, files[Kind.ZIP], version)
+            # A module without a go.mod has the one that Go makes up for it.
+            if checked.go_mod is not None and checked.go_mod != await self._go_mod(version, files):
+                raise VerificationFailed(f"{version}: the go.mod in the zip differs from the one served beside it")
+            files[Kind.ZIPHASH] = BytesBlob(checked.h1.encode())
+
+    async def _go_mod(self, version: ModuleVersion, files: Mapping[Kind, Blob]) -> bytes:
+        """The go.mod that is served for this version: the stored one, else the one that came along, else fetched."""
+        try:
+            return await read_all(await self._storage.open(version, Kind.MOD))
+        except NotFound:
+            return await read_all(files.get(Kind.MOD) or await self.fetch(version, Kind.MOD))
 
     async def _put(self, version: ModuleVersion, kind: Kind, blob: Blob) -> None:
         try:
@@ -120,12 +128,6 @@ class Stash:
         except Conflict as conflict:
             # Another instance was first, and origins may pack the same files differently.
             log.warning("kept the first", module=version.path, version=version.version, reason=str(conflict))
-
-    async def _agree(self, version: ModuleVersion, checked: CheckedZip) -> None:
-        """The zip's go.mod is the one that is served; a module without one has that which Go makes up for it."""
-        stored = await read_all(await self._storage.open(version, Kind.MOD))
-        if checked.go_mod is not None and checked.go_mod != stored:
-            raise VerificationFailed(f"{version}: the go.mod in the zip differs from the one served beside it")
 
     async def _list_when_complete(self, version: ModuleVersion) -> None:
         for kind in WHOLE:
@@ -140,13 +142,11 @@ class Stash:
     async def _complete(self, version: ModuleVersion) -> None:
         """Fetch the ``.info`` too, for which a pinned build never asks: only whole versions are listed."""
         try:
-            await self._ensure(version, Kind.INFO)
-        except AthensError as error:
+            for kind in (Kind.INFO, Kind.MOD):
+                if not await self._has(version, kind):
+                    await self.fetch(version, kind)
+        except (AthensError, CancelledError) as error:
             log.info("version stays incomplete", module=version.path, version=version.version, error=str(error))
-
-    async def _ensure(self, version: ModuleVersion, kind: Kind) -> None:
-        if not await self._has(version, kind):
-            await self.fetch(version, kind)
 
     async def _has(self, version: ModuleVersion, kind: Kind) -> bool:
         try:

@@ -1,11 +1,11 @@
-"""Two ways to wait for coroutines: so long and no longer, and both or neither."""
+"""Waiting for a coroutine so long and no longer."""
 
 from __future__ import annotations
 
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
@@ -13,7 +13,6 @@ from twisted.python.failure import Failure
 from athensd.errors import TimedOut
 
 T = TypeVar("T")
-U = TypeVar("U")
 
 
 async def within(clock: IReactorTime, seconds: float, work: Coroutine[Deferred[Any], Any, T], what: str) -> T:
@@ -27,17 +26,3 @@ async def within(clock: IReactorTime, seconds: float, work: Coroutine[Deferred[A
 def _late(result: object, seconds: float) -> Failure:
     """Whatever a cancelled work makes of its being cancelled."""
     return Failure(DeferredTimeout(f"not done after {seconds:g} seconds"))
-
-
-async def both(one: Coroutine[Deferred[Any], Any, T], other: Coroutine[Deferred[Any], Any, U]) -> tuple[T, U]:
-    """Both results; when one fails the other is cancelled and the failure raised."""
-    works: list[Deferred[Any]] = [Deferred.fromCoroutine(one), Deferred.fromCoroutine(other)]
-    try:
-        first, second = await gatherResults(works, consumeErrors=True)
-    except FirstError as error:
-        failure: BaseException = error.subFailure.value  # type: ignore[assignment]
-        raise failure from failure.__cause__
-    finally:
-        for work in works:
-            work.cancel()
-    return first, second

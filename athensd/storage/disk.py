@@ -18,12 +18,12 @@ from typing import Any
 from zope.interface import implementer
 
 from athensd.blob import BytesBlob, FileBlob
-from athensd.errors import Conflict, InvalidPath, InvalidRequest, NotFound, StorageFailed
+from athensd.errors import Conflict, InvalidPath, NotFound, StorageFailed
 from athensd.gomod.escape import unescape_path
 from athensd.gomod.version import ModuleVersion
 from athensd.interfaces import Blob, ICatalog, IStorage, Kind, Page
-from athensd.spool import Spool
-from athensd.storage.layout import complete_versions, file_name, folder
+from athensd.spool import Spool, locked
+from athensd.storage.layout import complete_versions, file_name, folder, parse_token
 
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}
@@ -49,24 +49,23 @@ class DiskStorage:
         target = self._root / file_name(version, kind)
         what = f"{version} {kind.value}"
         try:
-            if isinstance(blob, FileBlob) and self._spool.owns(blob.path):
-                await self._in_thread(_publish, blob.path, target)
-            elif isinstance(blob, BytesBlob):
-                await self._in_thread(_write_and_publish, self._spool.new_path(), blob.data, target)
-            else:
-                await self._copy_and_publish(blob, target)
-        except FileExistsError as error:
-            raise Conflict(f"{what}: other bytes are stored already, and they stay") from error
+            published = await self._publish(blob, target)
         except OSError as error:
             raise StorageFailed(f"{what} could not be stored: {error.strerror}") from error
+        if not published:
+            raise Conflict(f"{what}: other bytes are stored already, and they stay")
 
-    async def _copy_and_publish(self, blob: Blob, target: Path) -> None:
+    async def _publish(self, blob: Blob, target: Path) -> Any:
+        if isinstance(blob, FileBlob) and self._spool.owns(blob.path):
+            return await self._in_thread(_publish, blob.path, target)
         copy = self._spool.new_path()
+        if isinstance(blob, BytesBlob):
+            return await self._in_thread(_write_and_publish, copy, blob.data, target)
         try:
             with copy.open("wb") as file:
                 async for piece in blob.chunks():
                     file.write(piece)
-            await self._in_thread(_publish, copy, target)
+            return await self._in_thread(_publish, copy, target)
         finally:
             copy.unlink(missing_ok=True)
 
@@ -93,17 +92,17 @@ class DiskStorage:
 
     async def check(self) -> None:
         try:
-            check = self._spool.new_path()
-            check.write_bytes(b"")
-            check.unlink()
+            await self._in_thread(_check, self._root, self._spool.new_path())
         except OSError as error:
-            raise StorageFailed(f"the store cannot be written: {error.strerror}") from error
+            raise StorageFailed(f"the store cannot be read and written: {error.strerror}") from error
 
     async def page(self, token: str, size: int) -> Page:
         after = _position(token)
         try:
             found = await self._in_thread(lambda: list(islice(_walk(self._root, (), after), size)))
         except OSError as error:
+            if error.errno in _ABSENT:
+                return Page([], "")
             raise _word(error, "the catalog") from error
         return Page(found, str(found[-1]) if len(found) == size else "")
 
@@ -114,37 +113,53 @@ def _word(error: OSError, what: str) -> NotFound | StorageFailed:
     return StorageFailed(f"{what} could not be read from the store: {error.strerror}")
 
 
-def _write_and_publish(source: Path, data: bytes, target: Path) -> None:
+def _check(root: Path, file: Path) -> None:
+    _make_directory(root)
+    if not os.access(root, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    file.touch()
+    file.unlink()
+
+
+def _write_and_publish(source: Path, data: bytes, target: Path) -> bool:
     try:
         source.write_bytes(data)
-        _publish(source, target)
+        return _publish(source, target)
     finally:
         source.unlink(missing_ok=True)
 
 
-def _publish(source: Path, target: Path) -> None:
-    """Give a finished file its name for good.  Raises ``FileExistsError`` when other bytes have that name."""
+def _publish(source: Path, target: Path) -> bool:
+    """Give a finished file its name for good; whether the file of that name, perhaps an older one, has these bytes."""
     with source.open("rb") as file:
         os.fsync(file.fileno())
     _make_directory(target.parent)
+    if not _named(source, target) and not filecmp.cmp(source, target, shallow=False):
+        return False
+    _make_durable(target.parent)
+    return True
+
+
+def _named(source: Path, target: Path) -> bool:
+    """Name a file unless the name is taken; whether that was done."""
     try:
         os.link(source, target)
     except FileExistsError:
-        if not filecmp.cmp(source, target, shallow=False):
-            raise
+        return False
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        _rename_unless_there(source, target)
-    _make_durable(target.parent)
+        return _renamed(source, target)
+    return True
 
 
-def _rename_unless_there(source: Path, target: Path) -> None:
-    """For file systems without hard links: rename(2), which is atomic but can replace what came a moment before."""
-    if not target.exists():
+def _renamed(source: Path, target: Path) -> bool:
+    """The same without hard links: rename(2) is atomic but replaces, so one at a time."""
+    with locked(target.parent):
+        if target.exists():
+            return False
         source.rename(target)
-    elif not filecmp.cmp(source, target, shallow=False):
-        raise FileExistsError(errno.EEXIST, "other bytes are stored already")
+        return True
 
 
 def _make_directory(directory: Path) -> None:
@@ -171,15 +186,8 @@ def _position(token: str) -> Position:
     """Where the last page ended: the segments of its last module path as they are on disk, and the version."""
     if not token:
         return ((), "")
-    path, at, version = token.rpartition("@")
-    try:
-        return (tuple(folder(path).split("/")[:-1]), version) if at else _bad_token(token)
-    except InvalidPath:
-        return _bad_token(token)
-
-
-def _bad_token(token: str) -> Position:
-    raise InvalidRequest(f"token {token!r} did not come from this catalog")
+    last = parse_token(token)
+    return tuple(folder(last.path).split("/")[:-1]), last.version
 
 
 def _walk(directory: Path, segments: tuple[str, ...], after: Position) -> Iterator[ModuleVersion]:
@@ -192,8 +200,13 @@ def _walk(directory: Path, segments: tuple[str, ...], after: Position) -> Iterat
     for name in names:
         below = (*segments, name)
         # Whatever sorts before the place where the last page ended was shown already.
-        if below >= after[0][: len(below)] and name[0] not in ".@" and (directory / name).is_dir():
+        if below >= after[0][: len(below)] and _may_hold_modules(below) and (directory / name).is_dir():
             yield from _walk(directory / name, below, after)
+
+
+def _may_hold_modules(segments: tuple[str, ...]) -> bool:
+    """Not our own rooms, and nothing like ``lost+found``, which we may not read: the first element has a dot."""
+    return segments[-1][0] not in ".@" and "." in segments[0]
 
 
 def _module_path(segments: tuple[str, ...]) -> str | None:

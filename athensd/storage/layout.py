@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from athensd.errors import InvalidPath
+from athensd.errors import InvalidPath, InvalidRequest
 from athensd.gomod.escape import escape_path, escape_version, unescape_version
-from athensd.gomod.version import ModuleVersion
+from athensd.gomod.path import quoted
+from athensd.gomod.version import ModuleVersion, canonical, is_canonical_for
 from athensd.interfaces import WHOLE, Kind
 
 
@@ -32,11 +33,20 @@ def complete_versions(names: Iterable[str]) -> list[str]:
         stem, _, suffix = name.rpartition(".")
         if suffix in ("info", "mod", "zip"):
             found[stem].add(Kind(suffix))
-    return [version for stem, kinds in found.items() if kinds >= WHOLE and (version := _unescaped(stem))]
+    return [version for stem, kinds in found.items() if kinds >= WHOLE and (version := _version(stem))]
 
 
-def _unescaped(stem: str) -> str | None:
+def parse_token(token: str) -> ModuleVersion:
+    """The version that a page of a catalog ended with.  Raises ``InvalidRequest`` when none can have ended so."""
+    path, _, version = token.rpartition("@")
+    if not is_canonical_for(path, version):
+        raise InvalidRequest(f"token {quoted(token)} did not come from this catalog")
+    return ModuleVersion(path, version)
+
+
+def _version(stem: str) -> str | None:
     try:
-        return unescape_version(stem)
+        version = unescape_version(stem)
     except InvalidPath:
         return None
+    return version if version == canonical(version) else None

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from zope.interface import implementer
 
 from athensd.blob import BytesBlob, FileBlob
-from athensd.errors import Conflict, InvalidRequest, NotFound
+from athensd.errors import Conflict, NotFound, StorageFailed
 from athensd.gomod.version import ModuleVersion
 from athensd.interfaces import WHOLE, Blob, ICatalog, IStorage, Kind, Page
 from athensd.spool import Spool
+from athensd.storage.layout import parse_token
 
 
 @implementer(IStorage, ICatalog)
@@ -34,7 +35,10 @@ class MemoryStorage:
             raise NotFound(f"{version} {kind.value} is not stored") from None
 
     async def put(self, version: ModuleVersion, kind: Kind, blob: Blob) -> None:
-        kept = await (self._file(blob) if kind is Kind.ZIP else _in_memory(blob))
+        try:
+            kept = await (self._file(blob) if kind is Kind.ZIP else _in_memory(blob))
+        except OSError as error:
+            raise StorageFailed(f"{version} {kind.value} could not be stored: {error.strerror}") from error
         first = self._files.setdefault(version, {}).setdefault(kind, kept)
         if first is not kept:
             same = _same(first, kept)
@@ -56,10 +60,9 @@ class MemoryStorage:
         """Memory is always there."""
 
     async def page(self, token: str, size: int) -> Page:
+        after = str(parse_token(token)) if token else ""
         names = {str(version): version for version in self._complete()}
-        if token and token not in names:
-            raise InvalidRequest(f"token {token!r} did not come from this catalog")
-        following = sorted(name for name in names if name > token)
+        following = sorted(name for name in names if name > after)
         return Page(
             [names[name] for name in following[:size]],
             following[size - 1] if len(following) > size else "",
@@ -73,9 +76,13 @@ class MemoryStorage:
         if isinstance(blob, FileBlob) and self._spool.owns(blob.path):
             os.link(blob.path, path)
         else:
-            with path.open("wb") as file:
-                async for piece in blob.chunks():
-                    file.write(piece)
+            try:
+                with path.open("wb") as file:
+                    async for piece in blob.chunks():
+                        file.write(piece)
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
         return FileBlob(path, blob.length)
 
 

@@ -6,7 +6,8 @@ import re
 
 from attrs import frozen
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
+# Eighteen digits reach beyond any file, and Python makes no integer of thousands.
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
 @frozen

@@ -10,7 +10,7 @@ from athensd.gomod.escape import unescape_path, unescape_version
 from athensd.gomod.path import check_fetchable
 from athensd.gomod.pattern import matches
 from athensd.proxy import Answer, Proxy
-from athensd.web.reply import A_MINUTE, FOR_EVER, Content, send
+from athensd.web.reply import A_MINUTE, FOR_EVER, Content, kept_by, send
 from athensd.web.request import AthensRequest
 
 TEXT = "text/plain; charset=utf-8"
@@ -37,12 +37,12 @@ class DownloadRoutes:
             app.route(rule, methods=["GET"])(handler)
 
     async def _list(self, request: AthensRequest, escaped: str) -> None:
-        path = _module(request, escaped)
-        await self._answer(request, path, TEXT, await self._proxy.list(path, stored_only=_stored_only(request)))
+        path = self._module(request, escaped)
+        await self._answer(request, TEXT, await self._proxy.list(path, stored_only=_stored_only(request)))
 
     async def _latest(self, request: AthensRequest, escaped: str) -> None:
-        path = _module(request, escaped)
-        await self._answer(request, path, JSON, await self._proxy.latest(path, stored_only=_stored_only(request)))
+        path = self._module(request, escaped)
+        await self._answer(request, JSON, await self._proxy.latest(path, stored_only=_stored_only(request)))
 
     async def _info(self, request: AthensRequest, escaped: str, version: str) -> None:
         await self._file(request, escaped, version, JSON, self._proxy.info)
@@ -56,26 +56,24 @@ class DownloadRoutes:
     async def _file(
         self, request: AthensRequest, escaped: str, version: str, type: str, verb: Callable[..., Awaitable[Answer]]
     ) -> None:
-        path = _module(request, escaped)
+        path = self._module(request, escaped)
         request.version = unescape_version(version)
         answer = await verb(path, request.version, stored_only=_stored_only(request))
-        await self._answer(request, path, type, answer)
+        await self._answer(request, type, answer)
 
-    async def _answer(self, request: AthensRequest, path: str, type: str, answer: Answer) -> None:
+    async def _answer(self, request: AthensRequest, type: str, answer: Answer) -> None:
         request.cache = answer.state
         request.setHeader("X-Cache", answer.state)
-        caching = FOR_EVER if answer.age is None else A_MINUTE
-        if matches(self._private, path):
-            caching = caching.replace("public", "private")
+        caching = kept_by(FOR_EVER if answer.age is None else A_MINUTE, request.private)
         await send(request, Content(answer.blob, type, caching, answer.age, answer.etag))
 
-
-def _module(request: AthensRequest, escaped: str) -> str:
-    """The module path that is meant: the border behind which all paths are known to be harmless."""
-    path = unescape_path(escaped)
-    check_fetchable(path)
-    request.module = path
-    return path
+    def _module(self, request: AthensRequest, escaped: str) -> str:
+        """The module path that is meant: the border behind which all paths are known to be harmless."""
+        path = unescape_path(escaped)
+        check_fetchable(path)
+        request.module = path
+        request.private = matches(self._private, path)
+        return path
 
 
 def _stored_only(request: AthensRequest) -> bool:

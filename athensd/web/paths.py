@@ -15,7 +15,7 @@ LONGEST = 2048
 """No module path with a version comes near: file systems end a name at 255 bytes."""
 
 PAGES = frozenset({b"/", b"/healthz", b"/readyz", b"/version", b"/robots.txt", b"/catalog", b"/index"})
-_MODULE = re.compile(rb"/(?!/)[\x21-\x7e]+(?:/@v/(?:list|[^/]+\.(?:info|mod|zip))|/@latest)")
+_MODULE = re.compile(rb"/(?!/)[\x21-\x7e]+(?:/@v/(?:list|[\x21-\x2e\x30-\x7e]+\.(?:info|mod|zip))|/@latest)")
 _EMPTY_OR_DOTS = re.compile(rb"//|/\.{1,2}(?:/|\Z)")
 
 

@@ -69,6 +69,11 @@ def status_of(error: AthensError) -> tuple[int, str]:
     return next(STATUS[word] for word in type(error).__mro__ if word in STATUS)
 
 
+def kept_by(caching: str, private: bool) -> str:
+    """The Cache-Control for a module, which no shared cache may keep when it is private."""
+    return caching.replace("public", "private") if private else caching
+
+
 def error_body(text: str, request_id: str) -> bytes:
     """An error as the go command will show it: printable lines, none blank, at most eight and 648 bytes.
 
@@ -77,8 +82,8 @@ def error_body(text: str, request_id: str) -> bytes:
     last = f"request id: {request_id}"
     room = MAX_BYTES - len(last.encode()) - 2
     lines = [printable(line) for line in text.split("\n") if line.strip()][: MAX_LINES - 1]
-    cause = "\n".join(lines).encode()[:room].decode(errors="ignore")
-    return f"{cause}\n{last}\n".encode()
+    cause = "\n".join(lines).encode()[:room].decode(errors="ignore").rstrip()
+    return "".join(f"{line}\n" for line in (cause, last) if line).encode()
 
 
 def printable(text: str) -> str:
@@ -108,6 +113,7 @@ async def send(request: Request, content: Content) -> None:
         request.setResponseCode(416)
         headers.setRawHeaders("Content-Range", [f"bytes */{blob.length}"])
         headers.setRawHeaders("Content-Length", ["0"])
+        headers.setRawHeaders("Cache-Control", [NEVER])
         return
     if part is None:
         part = Part(0, blob.length)
@@ -127,12 +133,11 @@ async def _etag(content: Content) -> str:
     return f'"{hashlib.sha256(await read_all(content.blob)).hexdigest()[:32]}"'
 
 
-def refuse(request: Request, error: AthensError, request_id: str) -> bytes:
+def refuse(request: Request, error: AthensError, request_id: str, private: bool = False) -> bytes:
     """Set the head for an error and return its body."""
     status, caching = status_of(error)
-    return refuse_with(
-        request, status, caching, str(error), request_id, error.retry_after if isinstance(error, Overloaded) else None
-    )
+    retry_after = error.retry_after if isinstance(error, Overloaded) else None
+    return refuse_with(request, status, kept_by(caching, private), str(error), request_id, retry_after)
 
 
 def refuse_with(

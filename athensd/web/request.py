@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from typing import Any
+from typing import Any, AnyStr
 
 import structlog
 from twisted.internet.defer import Deferred
@@ -26,7 +26,10 @@ _GOOD_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
 class AthensRequest(Request):
-    """A request as ``AthensSite`` makes it.  Routes fill in ``module``, ``version`` and ``cache`` for the log."""
+    """A request as ``AthensSite`` makes it.
+
+    Routes fill in ``module``, ``version`` and ``cache`` for the log, and whether the module is ``private``.
+    """
 
     site: AthensSite
 
@@ -36,6 +39,7 @@ class AthensRequest(Request):
         self.module = ""
         self.version = ""
         self.cache = ""
+        self.private = False
         self._began = time.perf_counter()
         self._logged = False
 
@@ -60,6 +64,16 @@ class AthensRequest(Request):
         self.setHeader("Date", datetimeToString())
         self.write(refusal)
         self.finish()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """No request of ours has a body; what is sent all the same is not kept."""
+
+    def getHeader(self, key: AnyStr) -> AnyStr | None:
+        """The last header of this name; as text it is Latin-1, which can stand for any bytes."""
+        if isinstance(key, bytes):
+            return super().getHeader(key)
+        value = super().getHeader(key.encode())
+        return None if value is None else value.decode("latin-1")
 
     def render(self, resrc: IResource) -> None:
         self.setHeader("Server", SERVER)

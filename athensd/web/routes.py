@@ -6,6 +6,7 @@ from typing import Any
 
 import structlog
 from klein import Klein
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from werkzeug.exceptions import HTTPException
@@ -31,12 +32,15 @@ def site_resource(download: DownloadRoutes, pages: PageRoutes) -> IResource:
     return root
 
 
-def _refused(request: AthensRequest, failure: Failure) -> bytes:
+def _refused(request: AthensRequest, failure: Failure) -> bytes | Deferred[None]:
     error = failure.value
     assert isinstance(error, AthensError)
+    if request.startedWriting:
+        log.warning("answer cut off", error=str(error))
+        return _cut_off(request)
     if isinstance(error, NotFound) and error.cached:
         request.cache = "negative"
-    return refuse(request, error, request.request_id)
+    return refuse(request, error, request.request_id, request.private)
 
 
 def _unrouted(request: AthensRequest, failure: Failure) -> bytes:
@@ -44,7 +48,19 @@ def _unrouted(request: AthensRequest, failure: Failure) -> bytes:
     return refuse(request, NotFound("there is nothing at this path"), request.request_id)
 
 
-def _unexpected(request: AthensRequest, failure: Failure) -> bytes:
+def _unexpected(request: AthensRequest, failure: Failure) -> bytes | Deferred[None]:
     error = failure.value
     log.error("unexpected error", exc_info=(type(error), error, failure.getTracebackObject()))
+    if request.startedWriting:
+        return _cut_off(request)
     return refuse_with(request, 500, NEVER, "athensd failed; its log says why", request.request_id)
+
+
+def _cut_off(request: AthensRequest) -> Deferred[None]:
+    """The head has promised a body that cannot be had any more: only a broken connection can say so.
+
+    The Deferred never fires; the lost connection ends the request.
+    """
+    transport: Any = request.transport
+    transport.abortConnection()
+    return Deferred()

@@ -51,6 +51,8 @@ async def _send_file(request: Request, file: BinaryIO, start: int, stop: int) ->
         if not transport.disconnected:
             transport.unregisterProducer()
             transport.registerProducer(channel, True)
+            # If the channel was told to pause before, nobody else will tell it that the buffer is empty again.
+            channel.resumeProducing()
 
 
 @implementer(IPullProducer)
@@ -103,7 +105,8 @@ async def _send_chunks(request: Request, blob: Blob, start: int, stop: int) -> N
             request.write(piece)
             await gate.passed()
     finally:
-        request.unregisterProducer()
+        if request.channel is not None:  # the client has not left
+            request.unregisterProducer()
 
 
 @implementer(IPushProducer)

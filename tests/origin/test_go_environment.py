@@ -8,7 +8,7 @@ import pytest
 
 from athensd.origin.go_environment import GIT_SETTINGS, OURS, go_environment, lay_out
 
-WORK = Path("/spool/1/work")
+WORK = Path("/spool/1")
 
 
 def git_settings(environment: dict[str, str]) -> list[tuple[str, str]]:

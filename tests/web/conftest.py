@@ -1,0 +1,22 @@
+"""What the tests of the web share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.web.fakes import Daemon, Response, check_refusal
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Daemon:
+    """An athensd in memory, with an empty store and an origin that knows one module."""
+    return Daemon(tmp_path)
+
+
+@pytest.fixture
+def refused() -> Callable[[Response], None]:
+    """A check that an answer is a refusal that the go command can show to its user."""
+    return check_refusal
