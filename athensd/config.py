@@ -70,6 +70,9 @@ _KEY = {key.path.lower(): key for key in KEYS}
 _TABLES = {path[: dot.start()] for path in _KEY for dot in re.finditer(r"\.", path)}
 _VARIABLES = {name for key in KEYS for name in key.variables}
 
+# Kubernetes sets these in every container for a service whose name begins with "athens".
+_SERVICE_LINK = re.compile(r"ATHENS_(?:.*_)?(?:SERVICE_(?:HOST|PORT(?:_.+)?)=|PORT_\d+_(?:TCP|UDP|SCTP)|PORT=\w+://).*")
+
 
 def load(text: str, environ: Mapping[str, str], name: str = "athens.toml") -> Config:
     """The settings in the TOML ``text`` (empty: no file), overridden by ``environ``.
@@ -146,7 +149,11 @@ def _from_environment(environ: Mapping[str, str], problems: list[str]) -> _Given
         except ValueError:
             problems.append(f"{where} is {'not' if environ[names[0]] else 'empty; it must be'} {key.kind.name}")
     for name in environ:
-        if name.startswith("ATHENS_") and name not in _VARIABLES:
+        if (
+            name.startswith("ATHENS_")
+            and name not in _VARIABLES
+            and not _SERVICE_LINK.fullmatch(f"{name}={environ[name]}")
+        ):
             nearest = _nearest(name, {"ATHENS_" + key.env.removeprefix("ATHENS_"): key.env for key in KEYS})
             problems.append(f"environment: {name} is no setting; the nearest one is {nearest}")
     return given

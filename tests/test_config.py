@@ -378,3 +378,20 @@ def test_nothing_else_is_raised(file: dict[str, object], environ: dict[str, str]
         assert isinstance(load(text, environ), Config)
     except ConfigError as error:
         assert str(error)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ATHENS_SERVICE_HOST", "10.0.0.7"),
+        ("ATHENS_PROXY_SERVICE_PORT", "80"),
+        ("ATHENS_SERVICE_PORT_HTTP", "80"),
+        ("ATHENS_PORT_80_TCP_ADDR", "10.0.0.7"),
+        ("ATHENS_PROXY_PORT", "tcp://10.0.0.7:80"),
+    ],
+)
+def test_what_kubernetes_says_of_a_service_is_passed_over(name: str, value: str) -> None:
+    """A service whose name begins with "athens" keeps no pod from starting; a setting misspelt is still found."""
+    assert load("", {name: value}) == Config()
+    with pytest.raises(ConfigError, match="ATHENS_PROXY_PORT is no setting"):
+        load("", {"ATHENS_PROXY_PORT": "80"})
