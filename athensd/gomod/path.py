@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 from athensd.errors import Forbidden, InvalidPath
 
@@ -130,6 +131,7 @@ def _module_element_fault(element: str) -> str | None:
     return _device_fault(element)
 
 
+@lru_cache(8192)  # a zip has the same few directories in thousands of names
 def _file_element_fault(element: str) -> str | None:
     if element.endswith("."):
         return "trailing dot in path element"

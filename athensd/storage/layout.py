@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import lru_cache
 
 from athensd.errors import InvalidPath, InvalidRequest
 from athensd.gomod.escape import escape_path, escape_version, unescape_version
@@ -21,6 +22,7 @@ def folder(path: str) -> str:
     return f"{escape_path(path)}/@v"
 
 
+@lru_cache(8192)
 def file_name(version: ModuleVersion, kind: Kind) -> str:
     """The name of one file, from the root of the store."""
     return f"{folder(version.path)}/{escape_version(version.version)}.{kind.value}"
