@@ -21,7 +21,7 @@ setup(
     python_requires=">=3.11",
     # "twisted.plugins" is Twisted's own package: we add one file to it and no __init__.py.
     packages=[*find_packages(include=["athensd", "athensd.*"]), "twisted.plugins"],
-    # Makes an editable install a path entry, which is what twistd's plugin scan looks at; an import finder it cannot see.
+    # Makes an editable install a path entry, where twistd's plugin scan looks; an import finder it cannot see.
     package_dir={"": "."},
     package_data={"athensd": ["py.typed"]},
     install_requires=[

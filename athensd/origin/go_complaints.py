@@ -74,7 +74,7 @@ RULES = (
     ),
     _rule(
         r"executable file not found|no space left|[Rr]ead-only file system|permission denied$|mkdir /"
-        r"|missing \w+ command|[Cc]annot allocate|[Tt]oo many open files|[Dd]isk quota"
+        r"|missing \w+ command|cannot run |[Cc]annot allocate|[Tt]oo many open files|[Dd]isk quota"
         r"|resource temporarily unavailable",
         UpstreamFailed,
         "this proxy lacks something that it needs for the fetch: a program, disk space, memory or a permission",

@@ -22,6 +22,8 @@ pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent / "differential"
 VERSION = ModuleVersion("example.com/m", "v1.2.3")
 # Go and Python may know different versions of Unicode; what was assigned by 3.2 is known to all of them.
+# Three pairs that only newer Unicode tables hold for equal; Go's and Python's come from different years.
+FOLDED_SINCE_UNICODE_15_1 = "\u0390\u1fd3\u03b0\u1fe3\ufb05\ufb06"
 ASSIGNED = [char for char in map(chr, range(0x20000)) if unicodedata.ucd_3_2_0.category(char) not in {"Cn", "Cs"}]
 
 
@@ -327,13 +329,14 @@ def test_times(go_says):
 
 def test_folding(go_says):
     """Exactly the characters that are equal but for case in Go are folded into one here."""
-    (answer,) = go_says([["fold", "".join(ASSIGNED)]])
+    stable = [char for char in ASSIGNED if char not in FOLDED_SINCE_UNICODE_15_1]
+    (answer,) = go_says([["fold", "".join(stable)]])
     theirs, ours = {}, {}
-    for char, least in zip(ASSIGNED, answer["values"][0], strict=True):
+    for char, least in zip(stable, answer["values"][0], strict=True):
         theirs.setdefault(least, []).append(char)
         ours.setdefault(ziphash.simple_fold(char), []).append(char)
-    print(f"fold: {len(ASSIGNED)} compared")
-    assert sorted(ours.values()) == sorted(theirs.values())
+    print(f"fold: {len(stable)} compared")
+    assert {*map(tuple, ours.values())} ^ {*map(tuple, theirs.values())} == set()
 
 
 def damaged(rng, data):
