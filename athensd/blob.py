@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import BinaryIO
@@ -49,7 +50,7 @@ class FileBlob:
             while left > 0:
                 piece = file.read(min(CHUNK, left))
                 if not piece:
-                    raise OSError(f"{self.path.name} is shorter than it was")
+                    raise OSError(errno.EIO, f"{self.path.name} is shorter than it was")
                 left -= len(piece)
                 yield piece
 

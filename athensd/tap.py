@@ -73,14 +73,16 @@ def makeService(options: Options) -> IService:
 
     go_binary = _go_binary(config.go_binary)
     go_settings = _go_settings(go_binary, config.go_binary_env_vars)
-    spool = _spool(config)
+    work_place, store_place = _work_places(config)
+    spool = _spool(work_place)
+    store_spool = spool if store_place == work_place else _spool(store_place)
     flight = MemoryFlight()
     go = GoCommand(reactor, go_binary)
 
     def in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
         return deferToThreadPool(reactor, reactor.getThreadPool(), function, *arguments)
 
-    storage = _storage(config, spool, in_thread)
+    storage = _storage(config, store_spool, in_thread)
     index = {"none": NoIndex, "memory": MemoryIndex}[config.index_type]()
     direct = BoundedOrigin(
         DirectOrigin(
@@ -90,7 +92,7 @@ def makeService(options: Options) -> IService:
             in_thread,
             dict(os.environ),
             config.go_binary_env_vars,
-            _work_place(config) / "vcs",
+            work_place / "vcs",
             config.stash_timeout,
         ),
         config.go_get_workers,
@@ -131,7 +133,7 @@ def makeService(options: Options) -> IService:
         config.listen.port,
         shutdown_timeout=config.shutdown_timeout,
         log_observer=TwistedEvents(),
-        stop=(flight.stop, go.stop, spool.close),
+        stop=(flight.stop, go.stop, *(each.close for each in {spool, store_spool})),
     )
 
 
@@ -191,15 +193,21 @@ def _go_settings(go: str, settings: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def _work_place(config: Config) -> Path:
-    """The directory for unfinished work: in the store's own file system, so that finishing is only a new name."""
-    if config.storage_type == "disk" and not config.go_get_dir:
-        return Path(config.storage.disk.root_path).absolute() / ".athensd"
-    return Path(config.go_get_dir or tempfile.gettempdir()).absolute() / f"athensd-{os.getuid()}"
+def _work_places(config: Config) -> tuple[Path, Path]:
+    """The directories for unfinished fetches and unfinished stored files.
+
+    They are one, in the store's own file system, so that storing what was fetched is only a new name; unless GoGetDir
+    wants fetches elsewhere.
+    """
+    elsewhere = Path(config.go_get_dir or tempfile.gettempdir()).absolute() / f"athensd-{os.getuid()}"
+    if config.storage_type != "disk":
+        return elsewhere, elsewhere
+    inside = Path(config.storage.disk.root_path).absolute() / ".athensd"
+    return (elsewhere if config.go_get_dir else inside), inside
 
 
-def _spool(config: Config) -> Spool:
-    parent = _work_place(config) / "spool"
+def _spool(work_place: Path) -> Spool:
+    parent = work_place / "spool"
     try:
         return Spool(parent)
     except OSError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,13 +27,9 @@ T = TypeVar("T")
 TIME = "2024-01-02T03:04:05Z"
 
 
-def start(work: Awaitable[T]) -> Deferred[T]:
+def start(work: Coroutine[Any, Any, T]) -> Deferred[T]:
     """Run a coroutine until it waits for something."""
-
-    async def running() -> T:
-        return await work
-
-    return Deferred.fromCoroutine(running())
+    return Deferred.fromCoroutine(work)
 
 
 def result_of(work: Coroutine[Any, Any, T] | Deferred[T]) -> T:

@@ -51,6 +51,7 @@ def test_file_that_became_shorter(tmp_path):
     path.write_bytes(b"12345")
     with pytest.raises(OSError, match="shorter") as caught:
         result_of(read_all(FileBlob(path, 6)))
+    assert caught.value.strerror == "file is shorter than it was"
     assert str(tmp_path) not in str(caught.value)
 
 

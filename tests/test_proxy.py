@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from athensd.blob import BytesBlob, read_all
@@ -379,6 +378,26 @@ def test_branch_named_like_a_file(room, verb):
     assert room.ask(verb, PATH, "v1.2.3")[0].state == "miss"
 
 
+def test_branch_named_like_a_file_under_way(room):
+    """Nor does such a question, put while that file is being fetched, wait for the file or get its answer."""
+    room.publish("v1.2.3")
+    room.origin.hold()
+    askers = [start(room.proxy.zip(PATH, "v1.2.3")), start(room.proxy.info(PATH, "v1.2.3.zip"))]
+    room.origin.release()
+    assert result_of(askers[0]).state == "miss"
+    with pytest.raises(NotFound, match=r"unknown revision v1.2.3.zip"):
+        result_of(askers[1])
+
+
+def test_version_of_a_branch_is_in_the_next_list(room):
+    """The version that a branch turned out to stand for is in the list from then on."""
+    room.publish("v1.0.0")
+    room.list()
+    room.origin.queries[PATH, "release"] = "v1.1.0"
+    assert room.info("release") == "v1.1.0"
+    assert room.list() == ["v1.0.0", "v1.1.0"]
+
+
 @pytest.mark.parametrize(
     ("query", "version"), [("v1", "v1.10.0"), ("v1.2", "v1.2.3"), ("v1.0", "v1.0.0"), ("v1.11", "v1.11.0-rc.1")]
 )
@@ -484,7 +503,7 @@ def test_many_askers_of_a_cold_list(room):
     """Many who ask for a list together cost one question."""
     room.publish("v1.0.0")
     room.origin.hold()
-    askers: list[Deferred] = [start(room.proxy.list(PATH)) for _ in range(20)]
+    askers = [start(room.proxy.list(PATH)) for _ in range(20)]
     room.origin.release()
     assert {result_of(read_all(result_of(asker).blob)) for asker in askers} == {b"v1.0.0\n"}
     assert room.origin.asked == [("list", PATH)]

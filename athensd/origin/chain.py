@@ -51,9 +51,10 @@ def parse_goproxy(text: str) -> tuple[Hop, ...]:
 def _checked(where: str) -> str:
     if where in {"direct", "off"} or re.match(r"https?://[^/]", where):
         return where
-    if "://" not in where and re.search(r"[.:]", where) and not where.startswith("/"):
+    if ":/" not in where and re.search(r"[.:/]", where) and not where.startswith("/"):
         return f"https://{where}"
-    raise ValueError(f"GOPROXY: {where!r} is neither an http(s) URL nor 'direct' nor 'off'")
+    shown = re.sub(r"[^/]*@", "", where)  # without a password
+    raise ValueError(f"GOPROXY: {shown!r} is neither an http(s) URL nor 'direct' nor 'off'")
 
 
 @implementer(IOrigin)

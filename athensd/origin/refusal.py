@@ -46,4 +46,5 @@ def explanation(content_type: str, body: bytes) -> str:
 
 def _seconds(retry_after: str | None) -> int:
     """``Retry-After`` in seconds, between 1 and an hour; 5 when it is a date or nothing."""
-    return min(max(int(retry_after), 1), 3600) if retry_after and retry_after.isdecimal() else 5
+    digits = (retry_after or "").strip()
+    return min(max(int(digits[:9]), 1), 3600) if digits.isdecimal() else 5

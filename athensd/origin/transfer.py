@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
+import re
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 from attrs import frozen
+from OpenSSL import SSL
+from service_identity import VerificationError
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import ResponseDone, ResponseFailed, ResponseNeverReceived
-from twisted.web.http import PotentialDataLoss
+from twisted.web.client import ResponseFailed, ResponseNeverReceived
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH
 
-from athensd.errors import AthensError, TimedOut, UpstreamFailed, VerificationFailed
+from athensd.errors import StorageFailed, TimedOut, UpstreamFailed, VerificationFailed
+from athensd.origin.body import Garbled, read_body
 from athensd.origin.refusal import explanation, refusal
 
-_BROKEN = (ResponseFailed, ConnectionClosed, DeferredTimeout)
-_UNREACHABLE = (ConnectError, DNSLookupError, ResponseNeverReceived, *_BROKEN)
+_BROKEN = (ResponseFailed, ConnectionClosed, DeferredTimeout, Garbled)
+# ValueError: a redirect can lead to what is no address at all.
+_UNREACHABLE = (ConnectError, DNSLookupError, ResponseNeverReceived, ValueError, *_BROKEN)
 _REDIRECTS = {301, 302, 303, 307, 308}
+EXPLANATION_LIMIT = 64 * 1024
+"""As much of a refusal's or a redirect's body is read, in bytes."""
 
 
 @frozen
 class Transfer:
-    """GETs with one client.  All times in seconds."""
+    """GETs with one client.  All times in seconds.  ``authorization`` is for the host of the URL and for no other."""
 
     client: HTTPClient
     clock: IReactorTime
@@ -39,30 +45,36 @@ class Transfer:
     tries: int = 3
     redirects: int = 10
 
-    async def small(self, url: str, what: str, limit: int) -> bytes:
+    async def small(self, url: str, what: str, limit: int, authorization: str = "") -> bytes:
         """The whole body, which is at most ``limit`` bytes.  Raises what ``refusal`` says of any status but 200."""
         pieces: list[bytes] = []
-        response = await self._get(url, what, {})
+        response = await self._get(url, what, {}, authorization)
         try:
-            await self._body(response, pieces.append, limit, what)
+            await self._read(response, pieces.append, limit, what)
         except _BROKEN as error:
             raise _unreachable(url, what, error) from error
         return b"".join(pieces)
 
-    async def file(self, url: str, what: str, limit: int, path: Path) -> int:
+    async def file(self, url: str, what: str, limit: int, path: Path, authorization: str = "") -> int:
         """Write the body to a new file and return its length; a transfer that breaks is resumed, else begun again."""
+        try:
+            return await self._file(url, what, limit, path, authorization)
+        except OSError as error:
+            raise StorageFailed(f"{what} could not be written here: {error.strerror}") from error
+
+    async def _file(self, url: str, what: str, limit: int, path: Path, authorization: str) -> int:
         etag = ""
         with path.open("wb") as file:
             for left in reversed(range(self.tries)):
                 start = file.tell() if etag else 0
                 wanted = {"Range": f"bytes={start}-", "If-Range": etag} if start else {}
-                response = await self._get(url, what, wanted)
-                if not (response.code == 206 and _header(response, "content-range").startswith(f"bytes {start}-")):
+                response = await self._get(url, what, wanted, authorization)
+                if response.code == 200:
                     file.seek(0)
                     file.truncate()
                 etag = _validator(response)
                 try:
-                    await self._body(response, file.write, limit - file.tell(), what)
+                    await self._read(response, file.write, limit - file.tell(), what)
                 except _BROKEN as error:
                     if not left:
                         raise _unreachable(url, what, error) from error
@@ -70,103 +82,76 @@ class Transfer:
                     return file.tell()
         raise AssertionError("the last try returns or raises")
 
-    async def _get(self, url: str, what: str, headers: dict[str, str]) -> Any:
-        """A 200 (or, for a range, 206) after at most ten redirects, none of them from https to http."""
+    async def _get(self, url: str, what: str, headers: dict[str, str], authorization: str) -> Any:
+        """A 200 (or, for a range, the 206 that was asked for) after a few redirects, none from https to http."""
+        first = _host(url)
         for _ in range(self.redirects + 1):
-            try:
-                response = await self.client.get(
-                    url,
-                    headers=Headers({"User-Agent": ["athensd"], **{name: [value] for name, value in headers.items()}}),
-                    allow_redirects=False,
-                    unbuffered=True,
-                ).addTimeout(self.headers_timeout, self.clock, _timed_out)
-            except _UNREACHABLE as error:
-                raise _unreachable(url, what, error) from error
+            credentials = {"Authorization": authorization} if authorization and _host(url) == first else {}
+            response = await self._ask(url, what, headers | credentials)
             if response.code not in _REDIRECTS:
                 break
-            target = urljoin(url, _header(response, "location"))
-            response.deliverBody(_Discard())
-            if url.startswith("https:") and not target.startswith("https:"):
-                raise UpstreamFailed(f"{what}: {_host(url)} redirects from https to another scheme")
-            url = target
-        if response.code == 200 or (response.code == 206 and "Range" in headers):
+            await self._text(response, what)
+            url = _redirected(url, _header(response, "location"), what)
+        else:
+            raise UpstreamFailed(f"{what}: {first} redirects more than {self.redirects} times")
+        if response.code == 200 or (response.code == 206 and _is_rest(response, headers.get("Range", ""))):
             return response
-        raise await self._refused(response, what, url)
+        text = explanation(_header(response, "content-type"), await self._text(response, what))
+        raise refusal(response.code, text, what, _host(url), _header(response, "retry-after"))
 
-    async def _refused(self, response: Any, what: str, url: str) -> AthensError:
+    async def _ask(self, url: str, what: str, headers: dict[str, str]) -> Any:
+        try:
+            return await self.client.get(
+                url,
+                headers=Headers({"User-Agent": ["athensd"], **{name: [value] for name, value in headers.items()}}),
+                allow_redirects=False,
+                unbuffered=True,
+            ).addTimeout(self.headers_timeout, self.clock, _timed_out)
+        except _UNREACHABLE as error:
+            if isinstance(_cause(error), CancelledError):
+                raise CancelledError from error  # whoever asked has left
+            raise _unreachable(url, what, error) from error
+
+    async def _text(self, response: Any, what: str) -> bytes:
+        """The body of an answer that is none, or nothing when it is long or broken."""
         pieces: list[bytes] = []
         try:
-            await self._body(response, pieces.append, 64 * 1024, what)
+            await self._read(response, pieces.append, EXPLANATION_LIMIT, what)
         except (*_BROKEN, VerificationFailed):
-            pieces = []
-        text = explanation(_header(response, "content-type"), b"".join(pieces))
-        return refusal(response.code, text, what, _host(url), _header(response, "retry-after"))
+            return b""
+        return b"".join(pieces)
 
-    async def _body(self, response: Any, sink: Callable[[bytes], Any], limit: int, what: str) -> None:
-        done: Deferred[None] = Deferred(lambda _: body.abort())
-        body = _Body(sink, limit, what, self.idle_timeout, self.clock, done)
-        response.deliverBody(body)
-        await done
+    async def _read(self, response: Any, sink: Callable[[bytes], Any], limit: int, what: str) -> None:
+        await read_body(response, sink, limit, self.idle_timeout, self.clock, what)
 
 
-class _Body(Protocol):
-    """Hands a body on as it comes, and ends it when it is too long or too slow."""
-
-    def __init__(
-        self,
-        sink: Callable[[bytes], Any],
-        limit: int,
-        what: str,
-        idle: float,
-        clock: IReactorTime,
-        done: Deferred[None],
-    ) -> None:
-        self._sink, self._left, self._what, self._done = sink, limit, what, done
-        self._idle = idle
-        self._failure: BaseException | None = None
-        self._timer = clock.callLater(idle, self._silent)
-
-    def dataReceived(self, data: bytes) -> None:
-        self._timer.reset(self._idle)
-        self._left -= len(data)
-        if self._left < 0:
-            self._end(VerificationFailed(f"{self._what}: the upstream sends more than Go allows"))
-            return
-        try:
-            self._sink(data)
-        except OSError as error:
-            self._end(error)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self._timer.active():
-            self._timer.cancel()
-        if self._done.called:
-            return
-        if self._failure is not None:
-            self._done.errback(self._failure)
-        # PotentialDataLoss: neither a length nor chunks, so only the upstream's closing tells the end (HTTP/1.0).
-        elif reason.check(ResponseDone, PotentialDataLoss):
-            self._done.callback(None)
-        else:
-            self._done.errback(reason)
-
-    def abort(self) -> None:
-        """The asker is no longer interested: do not let the rest come."""
-        transport: Any = self.transport
-        if transport is not None:
-            getattr(transport, "abortConnection", transport.loseConnection)()
-
-    def _silent(self) -> None:
-        self._end(DeferredTimeout(f"nothing came for {self._idle:g} seconds"))
-
-    def _end(self, failure: BaseException) -> None:
-        if self._failure is None:
-            self._failure = failure
-            self.abort()
+def split_credentials(url: str) -> tuple[str, str]:
+    """A URL without its user and password, and these as the value of an ``Authorization`` header (or nothing)."""
+    parts = urlsplit(url)
+    userinfo, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return url, ""
+    user, _, password = userinfo.partition(":")
+    token = b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
+    return urlunsplit(parts._replace(netloc=host)), f"Basic {token}"
 
 
-class _Discard(Protocol):
-    """Lets a body go by."""
+def _redirected(url: str, location: str, what: str) -> str:
+    """Where a redirect leads, without credentials that it may carry."""
+    try:
+        target, _ = split_credentials(urljoin(url, location))
+    except ValueError:
+        target = ""
+    if not re.fullmatch(r"https?://[A-Za-z0-9.:\[\]_-]+(?:[/?#].*)?", target) or not location:
+        raise UpstreamFailed(f"{what}: {_host(url)} redirects to what is no web address")
+    if url.startswith("https:") and not target.startswith("https:"):
+        raise UpstreamFailed(f"{what}: {_host(url)} redirects from https to http")
+    return target
+
+
+def _is_rest(response: Any, wanted: str) -> bool:
+    """Whether a 206 holds the bytes that were asked for."""
+    return bool(wanted) and _header(response, "content-range").startswith(wanted.replace("=", " "))
 
 
 def _unreachable(url: str, what: str, error: BaseException) -> UpstreamFailed:
@@ -175,24 +160,33 @@ def _unreachable(url: str, what: str, error: BaseException) -> UpstreamFailed:
         return TimedOut(f"{what}: {host} did not answer in time")
     if isinstance(error, DNSLookupError):
         return UpstreamFailed(f"{what}: the name {host} could not be resolved")
+    return UpstreamFailed(f"{what}: no answer from {host} ({_words(_cause(error))})")
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What is wrapped in one of Twisted's collections of reasons."""
     reasons = getattr(error, "reasons", None)
-    cause = reasons[0].value if reasons else error
-    return UpstreamFailed(f"{what}: no answer from {host} ({_words(cause)})")
+    cause: BaseException = reasons[0].value if reasons else error
+    return cause
 
 
 def _words(error: BaseException) -> str:
     """A reason in a few words, such as 'Connection was refused by other side'."""
+    if isinstance(error, VerificationError):
+        return "its certificate is for another name"
+    if isinstance(error, SSL.Error) and error.args and error.args[0]:
+        return str(error.args[0][-1][-1])  # the last of (library, function, reason)
     text = str(error).split("\n")[0].split(":")[0].strip(" .")
     return text or type(error).__name__
 
 
 def _host(url: str) -> str:
-    return url.split("/")[2].rpartition("@")[2]
+    return urlsplit(url).netloc
 
 
 def _header(response: Any, name: str) -> str:
-    values = response.headers.getRawHeaders(name)
-    return str(values[-1]) if values else ""
+    values: list[bytes] = response.headers.getRawHeaders(name.encode(), [])
+    return values[-1].decode("latin-1") if values else ""
 
 
 def _validator(response: Any) -> str:

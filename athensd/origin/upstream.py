@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from zope.interface import implementer
 
@@ -15,7 +15,7 @@ from athensd.gomod.info import Info, parse_info
 from athensd.gomod.listing import Listed, latest_of, parse_list
 from athensd.gomod.version import ModuleVersion
 from athensd.interfaces import Blob, IOrigin, Kind
-from athensd.origin.transfer import Transfer
+from athensd.origin.transfer import Transfer, split_credentials
 
 MIB = 1 << 20
 LIMIT = {Kind.INFO: MIB, Kind.MOD: 16 * MIB, Kind.ZIP: 500 * MIB}
@@ -25,14 +25,15 @@ LIST_LIMIT = 64 * MIB
 
 @implementer(IOrigin)
 class UpstreamOrigin:
-    """The proxy at ``base``, a URL as GOPROXY has it."""
+    """The proxy at ``base``, a URL as GOPROXY has it, perhaps with a user and a password."""
 
     def __init__(self, base: str, transfer: Transfer) -> None:
-        self._base = base.rstrip("/")
+        self._base, self._authorization = split_credentials(base.rstrip("/"))
+        self._host = urlsplit(self._base).netloc
         self._transfer = transfer
 
     async def list(self, path: str) -> Sequence[Listed]:
-        text = await self._transfer.small(self._url(path, "@v/list"), f"{path} (list)", LIST_LIMIT)
+        text = await self._small(self._url(path, "@v/list"), f"{path} (list)", LIST_LIMIT)
         return parse_list(text.decode("utf-8", "replace"))
 
     async def resolve(self, path: str, query: str) -> Info:
@@ -46,8 +47,9 @@ class UpstreamOrigin:
         if kind is Kind.ZIP:
             into.mkdir(exist_ok=True)
             path = into / kind.value
-            return {kind: FileBlob(path, await self._transfer.file(url, what, LIMIT[kind], path))}
-        return {kind: BytesBlob(await self._transfer.small(url, what, LIMIT[kind]))}
+            length = await self._transfer.file(url, what, LIMIT[kind], path, self._authorization)
+            return {kind: FileBlob(path, length)}
+        return {kind: BytesBlob(await self._small(url, what, LIMIT[kind]))}
 
     async def _latest(self, path: str) -> Info:
         """``@latest``, which an upstream need not have: then what its list says, as the go command does."""
@@ -56,11 +58,14 @@ class UpstreamOrigin:
         except (NotFound, Forbidden) as error:
             best = latest_of(await self.list(path))
             if best is None:
-                raise NotFound(f"{path}: {self._base.split('/')[2]} knows no version of it") from error
+                raise NotFound(f"{path}: {self._host} knows no version of it") from error
             return await self.resolve(path, best)
 
     async def _info(self, path: str, name: str, what: str) -> Info:
-        return parse_info(await self._transfer.small(self._url(path, name), what, LIMIT[Kind.INFO]))
+        return parse_info(await self._small(self._url(path, name), what, LIMIT[Kind.INFO]))
+
+    async def _small(self, url: str, what: str, limit: int) -> bytes:
+        return await self._transfer.small(url, what, limit, self._authorization)
 
     def _url(self, path: str, name: str) -> str:
         # The go command's own spelling: what it need not, it does not escape, but "!" it does (url.PathEscape).

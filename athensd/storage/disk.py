@@ -71,12 +71,9 @@ class DiskStorage:
 
     async def versions(self, path: str) -> Sequence[str]:
         try:
-            names = await self._in_thread(os.listdir, self._root / folder(path))
+            return complete_versions(await self._in_thread(_names, self._root / folder(path)))
         except OSError as error:
-            if error.errno in _ABSENT:
-                return []
             raise _word(error, path) from error
-        return complete_versions(names)
 
     async def delete(self, version: ModuleVersion) -> None:
         gone = 0
@@ -101,8 +98,6 @@ class DiskStorage:
         try:
             found = await self._in_thread(lambda: list(islice(_walk(self._root, (), after), size)))
         except OSError as error:
-            if error.errno in _ABSENT:
-                return Page([], "")
             raise _word(error, "the catalog") from error
         return Page(found, str(found[-1]) if len(found) == size else "")
 
@@ -111,6 +106,16 @@ def _word(error: OSError, what: str) -> NotFound | StorageFailed:
     if error.errno in _ABSENT:
         return NotFound(f"{what} is not stored")
     return StorageFailed(f"{what} could not be read from the store: {error.strerror}")
+
+
+def _names(directory: Path) -> list[str]:
+    """What is in a directory: nothing, when there is none."""
+    try:
+        return os.listdir(directory)
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return []
+        raise
 
 
 def _check(root: Path, file: Path) -> None:
@@ -131,12 +136,15 @@ def _write_and_publish(source: Path, data: bytes, target: Path) -> bool:
 
 def _publish(source: Path, target: Path) -> bool:
     """Give a finished file its name for good; whether the file of that name, perhaps an older one, has these bytes."""
+    # The order is what makes it quick: a journal that is written for the file takes the new directories along, and
+    # they cost next to nothing when they are asked for at the end.
+    changed = _make_directory(target.parent)
     with source.open("rb") as file:
         os.fsync(file.fileno())
-    _make_directory(target.parent)
     if not _named(source, target) and not filecmp.cmp(source, target, shallow=False):
         return False
-    _make_durable(target.parent)
+    for directory in (target.parent, *changed):
+        _make_durable(directory)
     return True
 
 
@@ -162,13 +170,13 @@ def _renamed(source: Path, target: Path) -> bool:
         return True
 
 
-def _make_directory(directory: Path) -> None:
-    """Like ``mkdir -p``, durably: a new name is on disk only when the directory that holds it is."""
+def _make_directory(directory: Path) -> list[Path]:
+    """Like ``mkdir -p``; the directories that have got a new name in them, which is on disk only when they are."""
     if directory.is_dir():
-        return
-    _make_directory(directory.parent)
+        return []
+    changed = _make_directory(directory.parent)
     directory.mkdir(exist_ok=True)
-    _make_durable(directory.parent)
+    return [directory.parent, *changed]
 
 
 def _make_durable(directory: Path) -> None:
@@ -192,9 +200,9 @@ def _position(token: str) -> Position:
 
 def _walk(directory: Path, segments: tuple[str, ...], after: Position) -> Iterator[ModuleVersion]:
     """Every complete version under ``directory`` that follows ``after``, each module before those nested in it."""
-    names = sorted(os.listdir(directory))
+    names = sorted(_names(directory))
     if "@v" in names and (path := _module_path(segments)) and segments >= after[0]:
-        for version in sorted(complete_versions(os.listdir(directory / "@v"))):
+        for version in sorted(complete_versions(_names(directory / "@v"))):
             if (segments, version) > after:
                 yield ModuleVersion(path, version)
     for name in names:

@@ -22,6 +22,8 @@ from athensd.web.reply import NEVER, refuse, refuse_with
 log = structlog.get_logger("athensd.access")
 SERVER = f"athensd/{__version__}".encode()
 METHODS = (b"GET", b"HEAD")
+NOBODY_WAITED = 499
+"""What the log has for a status when the client left before there was one, as nginx has it."""
 _GOOD_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
@@ -109,7 +111,7 @@ class AthensRequest(Request):
             **{
                 "http-method": self.method.decode("ascii", "replace"),
                 "http-path": self.path.decode("ascii", "replace")[:512],
-                "http-status": self.code,
+                "http-status": NOBODY_WAITED if lost and not self.startedWriting else self.code,
                 "module": self.module,
                 "version": self.version,
                 "bytes": self.sentLength,

@@ -6,12 +6,12 @@ from typing import Any
 
 import structlog
 from klein import Klein
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from werkzeug.exceptions import HTTPException
 
-from athensd.errors import AthensError, NotFound
+from athensd.errors import AthensError, NotFound, Overloaded
 from athensd.web.download import DownloadRoutes
 from athensd.web.pages import PageRoutes
 from athensd.web.reply import NEVER, refuse, refuse_with
@@ -27,6 +27,7 @@ def site_resource(download: DownloadRoutes, pages: PageRoutes) -> IResource:
     download.mount(app)
     app.handle_errors(AthensError)(_refused)
     app.handle_errors(HTTPException)(_unrouted)
+    app.handle_errors(CancelledError)(_given_up)
     app.handle_errors(Exception)(_unexpected)
     root: IResource = app.resource()
     return root
@@ -46,6 +47,11 @@ def _refused(request: AthensRequest, failure: Failure) -> bytes | Deferred[None]
 def _unrouted(request: AthensRequest, failure: Failure) -> bytes:
     """The router knows no such path."""
     return refuse(request, NotFound("there is nothing at this path"), request.request_id)
+
+
+def _given_up(request: AthensRequest, failure: Failure) -> bytes:
+    """The client is still there, so it is us who leave."""
+    return refuse(request, Overloaded("athensd is stopping; ask again in a few seconds"), request.request_id)
 
 
 def _unexpected(request: AthensRequest, failure: Failure) -> bytes | Deferred[None]:

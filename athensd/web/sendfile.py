@@ -48,11 +48,10 @@ async def _send_file(request: Request, file: BinaryIO, start: int, stop: int) ->
         await producer.done
     finally:
         request.sentLength += producer.position - start
-        if not transport.disconnected:
-            transport.unregisterProducer()
-            transport.registerProducer(channel, True)
-            # If the channel was told to pause before, nobody else will tell it that the buffer is empty again.
-            channel.resumeProducing()
+        transport.unregisterProducer()
+        transport.registerProducer(channel, True)
+        # If the channel was told to pause before, nobody else will tell it that the buffer is empty again.
+        channel.resumeProducing()
 
 
 @implementer(IPullProducer)

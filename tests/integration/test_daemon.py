@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from tests.integration.goproxy_tree import Upstream, add_version
 
 pytestmark = needs_go
 
-GREETING = b"package greeting\n\nfunc Text() string { return word.Word + \", world\" }\n"
+GREETING = b'package greeting\n\nfunc Text() string { return word.Word + ", world" }\n'
 PROGRAM = b'package main\n\nimport "example.test/Greeting"\n\nfunc main() { println(greeting.Text()) }\n'
 
 
@@ -36,7 +37,9 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
         word = b'package word\n\nconst Word = "hello"\n'
         add_version(root, "example.test/word", version, {"go.mod": b"module example.test/word\n", "word.go": word})
     add_version(root, "example.test/old", "v2.0.0+incompatible", {"old.go": b"package old\n"})
-    add_version(root, "example.test/large", "v1.0.0", {"go.mod": b"module example.test/large\n", "data": os.urandom(8 << 20)})
+    add_version(
+        root, "example.test/large", "v1.0.0", {"go.mod": b"module example.test/large\n", "data": os.urandom(8 << 20)}
+    )
     return root
 
 
@@ -48,7 +51,9 @@ def upstream(tree: Path) -> Iterator[Upstream]:
     server.stop()
 
 
-def test_a_program_is_built_through_the_proxy_and_again_without_the_upstream(tmp_path: Path, upstream: Upstream) -> None:
+def test_a_program_is_built_through_the_proxy_and_again_without_the_upstream(
+    tmp_path: Path, upstream: Upstream
+) -> None:
     """What was served once is served again, byte for byte, with the upstream gone; each file was fetched once."""
     with running(tmp_path / "athensd", upstream.url) as daemon:
         first = _build(Client(tmp_path / "first", daemon.url))
@@ -198,3 +203,15 @@ def test_fifty_clients_of_a_cold_zip_cost_one_transfer(tmp_path: Path, upstream:
     assert [status for status, _ in answers] == [200] * 50
     assert len({body for _, body in answers}) == 1
     assert upstream.requests.count(f"/{path}") == 1
+
+
+def test_fetches_may_be_made_on_another_file_system_than_the_store(tmp_path: Path, upstream: Upstream) -> None:
+    """With ``GoGetDir`` elsewhere, what was fetched is copied into the store, and nothing is left there."""
+    if not os.path.isdir("/dev/shm") or os.stat("/dev/shm").st_dev == tmp_path.stat().st_dev:
+        pytest.skip("this machine has no second file system")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
+        with running(tmp_path / "athensd", upstream.url, ATHENS_GOGET_DIR=elsewhere) as daemon:
+            status, body = daemon.get("example.test/large/@v/v1.0.0.zip")
+            assert (status, len(body) > 8 << 20) == (200, True)
+            assert daemon.end() == 0
+        assert not [path for path in Path(elsewhere).rglob("*") if path.is_file()]

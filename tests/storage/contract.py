@@ -54,13 +54,14 @@ async def put_all(storage: Any, *versions: ModuleVersion) -> None:
 
 async def pages(storage: Any, size: int) -> list[list[ModuleVersion]]:
     """The whole catalog."""
-    found, token = [], ""
+    found, tokens = [], [""]
     while True:
-        page = await storage.page(token, size)
+        page = await storage.page(tokens[-1], size)
         found.append(list(page.versions))
-        token = page.next
-        if not token:
+        if not page.next:
             return found
+        assert page.next not in tokens
+        tokens.append(page.next)
 
 
 class StorageContract:

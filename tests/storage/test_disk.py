@@ -8,7 +8,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import stat
 import subprocess
 import sys
@@ -40,12 +39,18 @@ def no_fsync(monkeypatch):
 
 @pytest.fixture
 def no_links(monkeypatch):
-    """A file system without hard links."""
+    """A file system without hard links, where renaming takes long enough for others to come between."""
+    rename = Path.rename
 
     def link(source, target):
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
+    def slow_rename(source, target):
+        time.sleep(0.001)
+        return rename(source, target)
+
     monkeypatch.setattr(os, "link", link)
+    monkeypatch.setattr(Path, "rename", slow_rename)
 
 
 @pytest.mark.usefixtures("no_fsync")
@@ -127,6 +132,17 @@ def test_durable_before_visible(disk, root, spool, tmp_path, monkeypatch, number
     assert events[at + 1 :] == [("durable", target.parent)]
 
 
+def test_bytes_decide(disk, spool):
+    """Two files of the same size and time are not taken for the same."""
+    first, other = spool.new_path(), spool.new_path()
+    for path, data in ((first, b"first"), (other, b"other")):
+        path.write_bytes(data)
+        os.utime(path, (0, 0))
+    result_of(disk.put(M, Kind.ZIP, FileBlob(first, 5)))
+    with pytest.raises(Conflict):
+        result_of(disk.put(M, Kind.ZIP, FileBlob(other, 5)))
+
+
 def test_modes_are_those_of_the_umask(disk, root, spool, tmp_path):
     """Files and directories can be read by whom the umask lets read them; unfinished work only by ourselves."""
     before = os.umask(0o027)
@@ -173,6 +189,9 @@ def open_place():
     place = Path(tempfile.mkdtemp())
     place.chmod(0o777)
     yield place
+    for above, directories, _ in os.walk(place):
+        for name in directories:
+            Path(above, name).chmod(0o700)
     shutil.rmtree(place)
 
 
@@ -336,15 +355,17 @@ def write_for_ever(root: str, seed: str) -> None:
 
 
 def kill_while_writing(root: Path, seed: str, seconds: float) -> str:
-    """A process that writes is killed so long after it began; what it complained of."""
+    """A process that writes is killed so long after it began; what it said."""
     command = [sys.executable, "-c", WRITE_FOR_EVER, str(root), seed]
     here = Path(__file__).parents[2]
     with subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "writing\n"
-        time.sleep(seconds)
-        process.send_signal(signal.SIGKILL)
-        return process.stdout.read()
+        try:
+            said = process.stdout.readline()
+            time.sleep(seconds)
+        finally:
+            process.kill()
+        return said + process.stdout.read()
 
 
 def check_whole(root: Path) -> int:
@@ -365,7 +386,7 @@ def killed_often(root: Path, times: int) -> int:
         # The store is kept for some rounds, so that new processes write over what others left.
         if number % 5 == 0:
             shutil.rmtree(root / "example.com", ignore_errors=True)
-        assert kill_while_writing(root, str(number), chance.uniform(0, 0.3)) == ""
+        assert kill_while_writing(root, str(number), chance.uniform(0, 0.3)) == "writing\n"
         seen += check_whole(root)
         spool = Spool(root / ".athensd" / "spool")
         assert len(list((root / ".athensd" / "spool").iterdir())) == 1

@@ -10,6 +10,7 @@ from typing import Any
 
 from attrs import field, frozen
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -59,7 +60,7 @@ class TableOrigin:
         self.asked: list[str] = []
         self.failing: Exception | None = None
         self.zip = make_zip(PATH, VERSION)
-        self.waiting: Any = None
+        self.waiting: Deferred[None] | None = None
 
     async def list(self, path: str) -> Sequence[Listed]:
         await self._ask(f"{path} list", path)
@@ -123,7 +124,9 @@ class Connection:
 class Daemon:
     """Everything under ``root``; ``origin`` and ``clock`` are the test's to turn."""
 
-    def __init__(self, root: Path, private: str = "", storage: Callable[[DiskStorage], Any] = lambda disk: disk) -> None:
+    def __init__(
+        self, root: Path, private: str = "", storage: Callable[[DiskStorage], Any] = lambda disk: disk
+    ) -> None:
         self.root = root
         self.clock = Clock()
         self.origin = TableOrigin()
@@ -131,13 +134,13 @@ class Daemon:
         self.disk = DiskStorage(root / "store", self.spool, at_once)
         self.storage = storage(self.disk)
         self.index = MemoryIndex()
-        flight = MemoryFlight()
-        self.freshness = Freshness(flight, self.clock.seconds)
+        self.flight = MemoryFlight()
+        self.freshness = Freshness(self.flight, self.clock.seconds)
         stash = Stash(
             storage=self.storage,
             origin=self.origin,
             index=self.index,
-            flight=flight,
+            flight=self.flight,
             spool=self.spool,
             clock=self.clock,
             in_thread=at_once,

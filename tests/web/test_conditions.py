@@ -67,7 +67,9 @@ def test_one_range_is_understood_and_all_else_means_the_whole(asked: str | None,
     assert part_of(asked, None, ETAG, 100) == (Part(*part) if part else None)
 
 
-@pytest.mark.parametrize(("asked", "length"), [("bytes=100-", 100), ("bytes=100-200", 100), ("bytes=-0", 100), ("bytes=0-", 0)])
+@pytest.mark.parametrize(
+    ("asked", "length"), [("bytes=100-", 100), ("bytes=100-200", 100), ("bytes=-0", 100), ("bytes=0-", 0)]
+)
 def test_a_range_beyond_the_end_cannot_be_satisfied(asked: str, length: int) -> None:
     """A range without a single byte in it is an error of its own (416)."""
     with pytest.raises(Unsatisfiable):

@@ -53,7 +53,7 @@ def test_ten_thousand_hostile_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert {0, 200, 400, 403, 404} <= set(statuses), "the targets try every door"
     assert files(tmp_path) == before
     assert outside == []
-    assert 100 < len(daemon.origin.asked)
+    assert len(daemon.origin.asked) > 100
     for question in daemon.origin.asked:
         path, at, query = question.removesuffix(" list").partition("@")
         check_path(path)

@@ -164,7 +164,7 @@ def test_a_client_that_leaves_is_in_the_log(daemon: Daemon, lines: Lines) -> Non
     connection.hang_up()
     (line,) = requests(lines)
     assert line["client-left"] is True
-    assert (line["module"], line["bytes"], line["client"]) == (PATH, 0, "192.0.2.7")
+    assert (line["module"], line["bytes"], line["client"], line["http-status"]) == (PATH, 0, "192.0.2.7", 499)
     assert daemon.site.busy == set()
     daemon.origin.waiting.callback(None)
     gc.collect()
@@ -228,6 +228,19 @@ class Holding:
 
     async def open(self, version: Any, kind: Kind) -> Any:
         return self._zip if kind is Kind.ZIP else BytesBlob(b"h1:x")
+
+
+def test_what_is_given_up_at_the_end_is_worth_another_try(daemon: Daemon, lines: Lines) -> None:
+    """A request that the ending daemon cannot finish is 503 with Retry-After, and no error in the log."""
+    daemon.origin.waiting = Deferred()
+    connection = daemon.connect()
+    connection.send(f"GET {MODULE} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    daemon.flight.stop()
+    answer = parse(connection.transport.value())
+    assert (answer.status, answer.headers["cache-control"]) == (503, "no-store")
+    assert int(answer.headers["retry-after"]) > 0
+    check_refusal(answer)
+    assert [line for line in lines if line["log_level"] == "error"] == []
 
 
 def test_requests_end_before_the_daemon_does(daemon: Daemon) -> None:

@@ -6,14 +6,13 @@ import gc
 import hashlib
 import os
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
 from attrs import define
-from OpenSSL import SSL
 from pytest_twisted import ensureDeferred
 from structlog.testing import capture_logs
 from twisted.internet import reactor, ssl
@@ -25,6 +24,8 @@ from twisted.python.failure import Failure
 
 from athensd.gomod.escape import escape_path
 from tests.web.fakes import ESCAPED, PATH, VERSION, Daemon, parse
+
+pytestmark = pytest.mark.filterwarnings("ignore:Passing pyOpenSSL")  # Twisted does
 
 ZIP = f"{ESCAPED}/@v/{VERSION}.zip"
 MIB = 1 << 20
@@ -79,7 +80,7 @@ class Client(Protocol):
         self.received = 0
         self.beginning = b""
         self.hash = hashlib.sha256()
-        self.lost: Deferred[Any] = Deferred()
+        self.lost: Deferred[Any] = Deferred().addTimeout(30, loop)
         self.closed: Failure | None = None
         self._awaited: list[tuple[int, Deferred[None]]] = []
 
@@ -248,7 +249,12 @@ async def test_requests_that_queue_behind_a_zip(server: Server, tls: bool) -> No
     server.zip_is(2 * MIB)
     client = await connect(server, tls)
     client.transport.write(
-        get("/version") + get() + get("/healthz") + get() + get(ZIP, "Range: bytes=0-4") + get("/x", "Connection: close")
+        get("/version")
+        + get()
+        + get("/healthz")
+        + get()
+        + get(ZIP, "Range: bytes=0-4")
+        + get("/x", "Connection: close")
     )
     await client.lost
     assert client.received > 4 * MIB
@@ -257,26 +263,21 @@ async def test_requests_that_queue_behind_a_zip(server: Server, tls: bool) -> No
 
 
 @ensureDeferred
-async def test_a_zip_behind_many_unread_answers(server: Server) -> None:
-    """Pipelined answers that nobody reads fill all buffers; a zip comes behind them, and the connection goes on."""
+async def test_a_zip_behind_many_small_answers(server: Server) -> None:
+    """A zip behind answers that filled the buffer leaves the connection as it was: it goes on, and is still bounded."""
     path = server.zip_is(2 * MIB)
-    server.daemon.origin.versions = [f"v1.{number}.0" for number in range(100_000)]
     client = await connect(server)
-    client.transport.pauseProducing()
-    client.transport.write(get(f"{ESCAPED}/@v/list") * 8 + get())
-    await deferLater(loop, 0.2)
-    client.transport.resumeProducing()
-    await client.got(10 * MIB)
+    client.transport.write(get("/x") * 400 + get())
+    await client.got(2 * MIB + 400 * 100)
     await until(lambda: not server.daemon.site.busy)
-    received = client.received
-    client.transport.write(get("/version"))
-    await client.got(received + 100)
+    os.truncate(path, BIG)
+    client.transport.write(get())
+    await client.got(4 * MIB)
     client.transport.pauseProducing()
-    path.open("r+b").truncate(BIG)
-    client.transport.write(get() + get("/version") * 100_000)
+    client.transport.write(get("/version") * 100_000)
     await deferLater(loop, 0.2)
     (request,) = server.daemon.site.busy
-    print("BUF", sum(map(len, request.channel._dataBuffer)), request.channel._waitingForTransport); assert sum(map(len, request.channel._dataBuffer)) < MIB, "what is asked ahead is not taken in without bound"
+    assert sum(map(len, request.channel._dataBuffer)) < MIB, "what is asked ahead is not taken in without bound"
     client.transport.abortConnection()
     await client.lost
 
