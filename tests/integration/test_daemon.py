@@ -207,9 +207,10 @@ def test_fifty_clients_of_a_cold_zip_cost_one_transfer(tmp_path: Path, upstream:
 
 def test_fetches_may_be_made_on_another_file_system_than_the_store(tmp_path: Path, upstream: Upstream) -> None:
     """With ``GoGetDir`` elsewhere, what was fetched is copied into the store, and nothing is left there."""
-    if not os.path.isdir("/dev/shm") or os.stat("/dev/shm").st_dev == tmp_path.stat().st_dev:
+    other = Path("/dev/shm")
+    if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("this machine has no second file system")
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
+    with tempfile.TemporaryDirectory(dir=other) as elsewhere:
         with running(tmp_path / "athensd", upstream.url, ATHENS_GOGET_DIR=elsewhere) as daemon:
             status, body = daemon.get("example.test/large/@v/v1.0.0.zip")
             assert (status, len(body) > 8 << 20) == (200, True)

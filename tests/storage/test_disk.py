@@ -127,9 +127,9 @@ def test_durable_before_visible(disk, root, spool, tmp_path, monkeypatch, number
     target = root / "example.com/m/@v/v1.2.3.zip"
     [at] = [at for at, event in enumerate(events) if event[0] == "named"]
     assert events[at][2] == target
-    before = [event[1] for event in events[:at]]
-    assert before == [events[at][1], root, root / "example.com", root / "example.com/m"]
-    assert events[at + 1 :] == [("durable", target.parent)]
+    assert events[:at] == [("durable", events[at][1])]
+    after = [event[1] for event in events[at + 1 :]]
+    assert after == [target.parent, root / "example.com/m", root / "example.com", root]
 
 
 def test_bytes_decide(disk, spool):
