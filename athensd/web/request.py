@@ -43,7 +43,6 @@ class AthensRequest(Request):
         self.cache = ""
         self.private = False
         self._began = time.perf_counter()
-        self._logged = False
 
     def process(self) -> None:
         """Answer what needs no router, and give the rest to it."""
@@ -103,9 +102,6 @@ class AthensRequest(Request):
 
     def _leave(self, lost: bool = False) -> None:
         self.site.left(self)
-        if self._logged:
-            return
-        self._logged = True
         log.info(
             "incoming request",
             **{

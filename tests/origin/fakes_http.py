@@ -9,7 +9,6 @@ import trustme
 from attrs import define, field
 from treq.client import HTTPClient
 from twisted.internet import reactor, ssl
-from twisted.internet.defer import Deferred
 from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
 from twisted.web.iweb import IPolicyForHTTPS
 from twisted.web.resource import Resource
@@ -40,7 +39,6 @@ class Upstream(Resource):
         self.handler = handler
         self.asked: list[Asked] = []
         self.open = 0
-        self.closed: Deferred[None] = Deferred()
         site = Site(self)
         site.displayTracebacks = False
         if certificate is None:

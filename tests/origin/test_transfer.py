@@ -370,7 +370,13 @@ async def test_broken_gzip(room: Room, tmp_path: Path, body: bytes) -> None:
 async def test_a_gzip_bomb(room: Room) -> None:
     """What a small answer would unpack to is not unpacked beyond the limit."""
     server = room.serve(answer(gzip.compress(bytes(100 * LIMIT)), Content_Encoding="gzip"))
-    await failure(room.transfer().small(f"{server.url}/x", WHAT, LIMIT), VerificationFailed)
+    tracemalloc.start()
+    try:
+        await failure(room.transfer().small(f"{server.url}/x", WHAT, LIMIT), VerificationFailed)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * LIMIT
 
 
 @ensureDeferred

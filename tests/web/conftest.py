@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from twisted.logger import LogEvent, globalLogPublisher
 
 from tests.web.fakes import Daemon, Response, check_refusal
 
@@ -20,3 +21,13 @@ def daemon(tmp_path: Path) -> Daemon:
 def refused() -> Callable[[Response], None]:
     """A check that an answer is a refusal that the go command can show to its user."""
     return check_refusal
+
+
+@pytest.fixture(autouse=True)
+def no_failures() -> Iterator[None]:
+    """Whatever is asked, Twisted has no unhandled failure to log."""
+    events: list[LogEvent] = []
+    globalLogPublisher.addObserver(events.append)
+    yield
+    globalLogPublisher.removeObserver(events.append)
+    assert [event["log_failure"] for event in events if "log_failure" in event] == []

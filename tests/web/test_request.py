@@ -190,12 +190,14 @@ class Breaking:
 
     length: int
     error: Exception
+    pieces: int = 1
 
     def file(self) -> None:
         return None
 
     async def chunks(self, start: int = 0, stop: int | None = None) -> Any:
-        yield b"PK" * 50
+        for _ in range(self.pieces):
+            yield b"PK" * 50
         raise self.error
 
 
@@ -215,6 +217,18 @@ def test_an_answer_that_cannot_be_ended_is_cut_off(tmp_path: Path, lines: Lines,
     (line,) = requests(lines)
     assert (line["bytes"], line["client-left"]) == (100, True)
     assert daemon.site.busy == set()
+
+
+def test_an_answer_that_cannot_be_begun_is_an_error(tmp_path: Path) -> None:
+    """When not even the first byte can be had, the refusal says nothing of the answer that was meant."""
+    daemon = Daemon(
+        tmp_path, storage=lambda disk: Holding(disk, Breaking(1000, StorageFailed("the bucket is gone"), 0))
+    )
+    answer = daemon.ask(f"{ESCAPED}/@v/{VERSION}.zip")
+    assert (answer.status, answer.lines[0]) == (500, "the bucket is gone")
+    assert answer.headers["cache-control"] == "no-store"
+    assert not {"etag", "accept-ranges", "content-range", "age"} & set(answer.headers)
+    check_refusal(answer)
 
 
 class Holding:

@@ -282,6 +282,28 @@ async def test_a_zip_behind_many_small_answers(server: Server) -> None:
     await client.lost
 
 
+@ensureDeferred
+async def test_answers_behind_a_zip_wait_for_their_reader(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a zip, as before it, a client that asks and does not read is soon not listened to any more."""
+    server.zip_is(2 * MIB)
+    connections: list[Any] = []
+    build = server.daemon.site.buildProtocol
+    monkeypatch.setattr(
+        server.daemon.site, "buildProtocol", lambda peer: connections.append(build(peer)) or connections[-1]
+    )
+    client = await connect(server)
+    client.transport.write(get())
+    await client.got(2 * MIB)
+    transport = connections[0]._channel.transport  # behind the choice between HTTP/1.1 and HTTP/2
+    await until(lambda: not server.daemon.site.busy)
+    client.transport.pauseProducing()
+    client.transport.write(get("/version") * 50_000)
+    await deferLater(loop, 1)
+    assert len(transport.dataBuffer) + transport._tempDataLen < MIB
+    client.transport.abortConnection()
+    await client.lost
+
+
 @pytest.mark.parametrize("tls", [False, True])
 @ensureDeferred
 async def test_a_part_of_a_zip(server: Server, tls: bool) -> None:
