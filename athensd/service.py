@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -94,6 +95,9 @@ class AthensService(Service):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._signalled)
         address = self._listening.getHost() if self._listening is not None else None
+        # What exists by now stays to the end: it need not be looked through at each collection of garbage.
+        gc.collect()
+        gc.freeze()
         log.info("Starting application", version=__version__, tcpPort=getattr(address, "port", None))
 
     def _signalled(self, number: int, frame: object) -> None:

@@ -22,6 +22,7 @@ from twisted.web.client import ResponseFailed, ResponseNeverReceived
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH
 
+from athensd.blob import CHUNK
 from athensd.errors import StorageFailed, TimedOut, UpstreamFailed, VerificationFailed
 from athensd.origin.body import Garbled, read_body
 from athensd.origin.refusal import explanation, refusal
@@ -64,7 +65,7 @@ class Transfer:
 
     async def _file(self, url: str, what: str, limit: int, path: Path, authorization: str) -> int:
         etag = ""
-        with path.open("wb") as file:
+        with path.open("wb", CHUNK) as file:
             for left in reversed(range(self.tries)):
                 start = file.tell() if etag else 0
                 wanted = {"Range": f"bytes={start}-", "If-Range": etag} if start else {}

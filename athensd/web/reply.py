@@ -7,7 +7,7 @@ import hashlib
 from attrs import frozen
 from twisted.web.http import Request
 
-from athensd.blob import read_all
+from athensd.blob import BytesBlob, read_all
 from athensd.errors import (
     AthensError,
     Conflict,
@@ -93,8 +93,7 @@ def printable(text: str) -> str:
 
 async def send(request: Request, content: Content) -> None:
     """Answer GET or HEAD with the content, the part of it that is asked for, or 304."""
-    blob = content.blob
-    etag = await _etag(content)
+    blob, etag = await _with_etag(content)
     headers = request.responseHeaders
     headers.setRawHeaders("Content-Type", [content.type])
     headers.setRawHeaders("Cache-Control", [content.caching])
@@ -125,12 +124,14 @@ async def send(request: Request, content: Content) -> None:
         await send_body(request, blob, part.start, part.stop)
 
 
-async def _etag(content: Content) -> str:
+async def _with_etag(content: Content) -> tuple[Blob, str]:
+    """The body and its quoted ETag, if it has one.  A small body is read here, once, to be hashed and to be sent."""
     if content.etag:
-        return f'"{content.etag}"'
+        return content.blob, f'"{content.etag}"'
     if content.blob.length > SMALL:
-        return ""
-    return f'"{hashlib.sha256(await read_all(content.blob)).hexdigest()[:32]}"'
+        return content.blob, ""
+    data = await read_all(content.blob)
+    return BytesBlob(data), f'"{hashlib.sha256(data).hexdigest()[:32]}"'
 
 
 def refuse(request: Request, error: AthensError, request_id: str, private: bool = False) -> bytes:

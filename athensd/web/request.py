@@ -81,7 +81,12 @@ class AthensRequest(Request):
         super().render(resrc)
 
     def finish(self) -> None:
+        channel: Any = self.channel
         super().finish()
+        # Twisted stops reading from a client that does not take its answers, but not while a request is handled, and
+        # many of ours are answered at once: such a client could have us keep answers without end.
+        if getattr(channel, "_waitingForTransport", False):
+            channel._networkProducer.pauseProducing()
         self._leave()
 
     def connectionLost(self, reason: Failure) -> None:
