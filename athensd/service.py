@@ -28,7 +28,10 @@ BACKLOG = 1024
 
 
 class AthensService(Service):
-    """Serves ``site``; at the end lets requests finish (``shutdown_timeout``, seconds), then calls each of ``stop``."""
+    """Serves ``site``; at the end lets requests finish (``shutdown_timeout``, seconds), then calls each of ``stop``.
+
+    ``kill`` ends all child processes at once; it is for whoever does not want to wait.
+    """
 
     def __init__(
         self,
@@ -40,6 +43,7 @@ class AthensService(Service):
         shutdown_timeout: float,
         log_observer: ILogObserver,
         stop: Sequence[Callable[[], Awaitable[None] | None]],
+        kill: Callable[[], None],
     ) -> None:
         self._reactor = reactor
         self._site = site
@@ -48,6 +52,7 @@ class AthensService(Service):
         self._shutdown_timeout = shutdown_timeout
         self._log_observer = log_observer
         self._stop = stop
+        self._kill = kill
         self._listening: Any = None  # an IListeningPort
         self._ending = False
 
@@ -102,7 +107,8 @@ class AthensService(Service):
 
     def _signalled(self, number: int, frame: object) -> None:
         if self._ending:
-            # Asked twice: at once.  Children lead process groups of their own, which the first signal has ended.
+            # Asked twice: at once.  What is unfinished on disk is swept at the next start.
+            self._kill()
             os._exit(128 + number)
         self._ending = True
         self._reactor.callFromThread(self._reactor.stop)

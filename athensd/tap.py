@@ -133,6 +133,7 @@ def makeService(options: Options) -> IService:
         config.listen.port,
         shutdown_timeout=config.shutdown_timeout,
         log_observer=TwistedEvents(),
+        kill=go.kill,
         stop=(flight.stop, go.stop, *(each.close for each in {spool, store_spool})),
     )
 

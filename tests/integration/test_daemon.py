@@ -10,11 +10,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
 
-from tests.integration.daemon import TWISTD, environment, running
+from tests.integration.daemon import TWISTD, Daemon, environment, running
 from tests.integration.go import Client, needs_go
 from tests.integration.goproxy_tree import Upstream, add_version
 
@@ -216,3 +218,42 @@ def test_fetches_may_be_made_on_another_file_system_than_the_store(tmp_path: Pat
             assert (status, len(body) > 8 << 20) == (200, True)
             assert daemon.end() == 0
         assert not [path for path in Path(elsewhere).rglob("*") if path.is_file()]
+
+
+def test_no_child_outlives_a_second_sigterm(tmp_path: Path) -> None:
+    """A go command that hangs, and what it started, are ended with the daemon, however hasty its end."""
+    go = tmp_path / "go"
+    go.write_text(
+        "#!/bin/sh\n"
+        '[ "$1" = env ] && { echo \'{"GOPROXY":"direct","GONOPROXY":""}\'; exit; }\n'
+        "trap '' TERM\n"
+        f"sleep 1000 & echo $! $$ > {tmp_path}/pids.tmp; mv {tmp_path}/pids.tmp {tmp_path}/pids; wait; wait\n"
+    )
+    go.chmod(0o755)
+    with running(tmp_path / "athensd", "direct", GO_BINARY_PATH=str(go)) as daemon:
+        asking = threading.Thread(target=_ask_in_vain, args=(daemon,))
+        asking.start()
+        pids = tmp_path / "pids"
+        while not pids.exists():
+            time.sleep(0.02)
+        daemon.process.send_signal(signal.SIGTERM)
+        _wait_until_refused(daemon.url)
+        assert daemon.end() != 0
+        asking.join()
+        for pid in pids.read_text().split():
+            until = time.monotonic() + 5
+            while _is_alive(pid) and time.monotonic() < until:
+                time.sleep(0.02)
+            assert not _is_alive(pid)
+
+
+def _ask_in_vain(daemon: Daemon) -> None:
+    with suppress(OSError, HTTPException):
+        daemon.get("example.test/hangs/@v/v1.0.0.zip")
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

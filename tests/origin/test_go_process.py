@@ -151,6 +151,18 @@ async def test_stop(tmp_path: Path) -> None:
 
 
 @ensureDeferred
+async def test_kill(tmp_path: Path) -> None:
+    """Killing ends all that runs without a wait, also what does not listen to TERM."""
+    go = GoCommand(reactor, "sh")
+    running = sh(STUBBORN, tmp_path, go=go)
+    await eventually((tmp_path / "leader").exists)
+    leader = int((tmp_path / "leader").read_text())
+    go.kill()
+    await eventually(lambda: not group(leader))
+    assert (await running).code == -signal.SIGKILL
+
+
+@ensureDeferred
 async def test_stop_with_nothing_running() -> None:
     """Stopping an idle command is done at once."""
     await GoCommand(reactor, "sh").stop()
