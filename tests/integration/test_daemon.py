@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 from tests.integration.daemon import TWISTD, Daemon, environment, running
 from tests.integration.go import Client, needs_go
 from tests.integration.goproxy_tree import Upstream, add_version
+from tests.rig.modules import make_corpus
 
 pytestmark = needs_go
 
@@ -257,3 +259,27 @@ def _is_alive(pid: str) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
+def test_modules_come_straight_from_their_repositories(tmp_path: Path) -> None:
+    """With ``GOPROXY=direct`` a client gets versions, a branch and a list out of git, and later out of the store."""
+    make_corpus(tmp_path / "corpus")
+    git = f"url.file://{tmp_path}/corpus/.insteadOf"
+    settings = (
+        f"GOPROXY=direct;GIT_ALLOW_PROTOCOL=file;GIT_CONFIG_COUNT=1;GIT_CONFIG_KEY_0={git};GIT_CONFIG_VALUE_0=https://"
+    )
+    with running(tmp_path / "athensd", "off", ATHENS_GO_BINARY_ENV_VARS=settings) as daemon:
+        client = Client(tmp_path / "client", daemon.url)
+        client.ok("mod", "download", "github.com/pkg/errors@v0.9.1", "github.com/BurntSushi/Capital@latest")
+        assert client.ok("list", "-m", "-versions", "github.com/BurntSushi/Capital").split()[1:] == ["v1.0.0-RC1"]
+        (client.work / "go.mod").write_text("module example.test/program\n")
+        client.ok("get", "github.com/pkg/errors@main")
+        commands = [line for line in daemon.lines() if line["msg"] == "go command"]
+        assert {line["exit"] for line in commands} == {0}
+        downloads = [line["version"] for line in commands if line["command"].startswith("mod download")]
+        assert len(downloads) == len(set(downloads))
+        shutil.rmtree(tmp_path / "corpus")
+        again = Client(tmp_path / "again", daemon.url)
+        again.ok("mod", "download", "github.com/pkg/errors@v0.9.1", "github.com/BurntSushi/Capital@latest")
+        assert again.files().items() <= client.files().items()
