@@ -92,7 +92,8 @@ class AthensRequest(Request):
     def connectionLost(self, reason: Failure) -> None:
         # First whoever still works for this request is told, and counts what it has sent.
         super().connectionLost(reason)
-        self._leave(lost=True)
+        if self.request_id:  # else it had not arrived whole
+            self._leave(lost=True)
 
     def _refusal(self) -> bytes | None:
         try:

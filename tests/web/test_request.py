@@ -171,6 +171,18 @@ def test_a_client_that_leaves_is_in_the_log(daemon: Daemon, lines: Lines) -> Non
     assert [line for line in lines if line["log_level"] != "info"] == []
 
 
+@pytest.mark.parametrize(
+    "sent", [b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n", b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nx"]
+)
+def test_a_request_that_never_arrives_whole(daemon: Daemon, lines: Lines, sent: bytes) -> None:
+    """Who hangs up in the middle of asking leaves nothing: no line, no request under way, no failure."""
+    connection = daemon.connect()
+    connection.send(sent)
+    connection.hang_up()
+    assert lines == []
+    assert daemon.site.busy == set()
+
+
 def test_the_fetch_outlives_its_first_asker(daemon: Daemon) -> None:
     """Two ask for one file, the first leaves: the second gets it, and the origin was asked once."""
     daemon.origin.waiting = Deferred()
