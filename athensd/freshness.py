@@ -2,7 +2,8 @@
 
 An answer is *fresh* for a minute.  After that it is *stale*: still given at once, while one refresh runs in the
 background; so a slow or failing upstream costs nobody anything for a day.  "Not there" is believed for a minute at
-most and never served stale.  "Could not find out" is not remembered at all.
+most, then asked again; only where that fails is it still the answer, as a go command that looks for a package by all
+prefixes of its path cannot go on without it.  "Could not find out" is not remembered at all.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import structlog
 from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
 
-from athensd.errors import AthensError, NotFound
+from athensd.errors import AthensError, NotFound, UpstreamFailed
 from athensd.gomod.version import ModuleVersion, is_pseudo
 from athensd.interfaces import WHOLE, IFlight, Kind
 
@@ -75,7 +76,10 @@ class Freshness:
             elif age < self._stale:
                 self._refresh(key, ask)
                 return Remembered(cast(T, entry.value), age, "stale")
-        return Remembered(await self._flight.run(key, lambda: self._ask(key, ask)), 0.0, "miss")
+        try:
+            return Remembered(await self._flight.run(key, lambda: self._ask(key, ask)), 0.0, "miss")
+        except UpstreamFailed as error:
+            raise self._last_word(entry, error) from None
 
     async def unless_absent(self, key: str, ask: Callable[[], Awaitable[T]]) -> T:
         """What ``ask`` gives, which is not remembered; but "not there" is, and while fresh is raised without asking."""
@@ -87,6 +91,8 @@ class Freshness:
         except NotFound as error:
             self._remember(key, _as_cached(error))
             raise
+        except UpstreamFailed as error:
+            raise self._last_word(entry, error) from None
 
     def peek(self, key: str) -> Remembered[object] | None:
         """What is remembered, however old, and without asking anybody; "not there" does not count."""
@@ -108,6 +114,12 @@ class Freshness:
     def learned(self, path: str) -> frozenset[str]:
         """The versions of a module that were learned of one by one, without pseudo-versions."""
         return frozenset(self._learned.get(path, ()))
+
+    def _last_word(self, entry: _Entry | None, failure: UpstreamFailed) -> AthensError:
+        """What to raise when asking failed: "not there", if that was the answer when it could last be asked."""
+        if entry is not None and isinstance(entry.value, NotFound) and self._now() - entry.when < self._stale:
+            return _as_cached(entry.value)
+        return failure
 
     def _keys_of(self, version: ModuleVersion) -> list[str]:
         files = [file_key(version, kind) for kind in WHOLE]

@@ -193,13 +193,28 @@ def test_unless_absent(room):
         assert caught.value.cached is cached
     assert upstream.asked == 1
     room.clock.advance(30)
-    upstream.answer = UpstreamFailed("away")
-    for _ in range(2):
-        with pytest.raises(UpstreamFailed):
-            result_of(room.freshness.unless_absent("key", upstream))
     upstream.answer = "there"
     assert [result_of(room.freshness.unless_absent("key", upstream)) for _ in range(2)] == ["there"] * 2
-    assert upstream.asked == 5
+    assert upstream.asked == 3
+
+
+@pytest.mark.parametrize("verb", ["get", "unless_absent"])
+def test_the_last_word(room, verb):
+    """While asking fails, "not there" stays the answer as long as a stale one does; it is asked again each time."""
+    upstream = Upstream(NotFound("no such version"))
+    ask = getattr(room.freshness, verb)
+    with pytest.raises(NotFound):
+        result_of(ask("key", upstream))
+    upstream.answer = TimedOut("away")
+    for at, word in ((30, NotFound), (999.9, NotFound), (1000, TimedOut)):
+        room.clock.pump([at - room.clock.seconds()])
+        with pytest.raises(word) as caught:
+            result_of(ask("key", upstream))
+        assert getattr(caught.value, "cached", False) is (word is NotFound)
+    assert upstream.asked == 4
+    upstream.answer = Forbidden("no longer")
+    with pytest.raises(Forbidden):
+        result_of(ask("key", upstream))
 
 
 def test_peek(room):
