@@ -124,15 +124,14 @@ class Proxy:
 
     async def _file(self, version: ModuleVersion, kind: Kind, stored_only: bool) -> Answer:
         try:
-            return await self._stored(version, kind, "hit")
+            return await self._answer(version, kind, await self._storage.open(version, kind), "hit")
         except NotFound:
             if stored_only:
                 raise NotFound(f"{version} {kind.value}: not stored here, and fetching was not wanted") from None
-        await self._freshness.unless_absent(file_key(version, kind), lambda: self._stash.fetch(version, kind))
-        return await self._stored(version, kind, "miss")
+        blob = await self._freshness.unless_absent(file_key(version, kind), lambda: self._stash.fetch(version, kind))
+        return await self._answer(version, kind, blob, "miss")
 
-    async def _stored(self, version: ModuleVersion, kind: Kind, state: str) -> Answer:
-        blob = await self._storage.open(version, kind)
+    async def _answer(self, version: ModuleVersion, kind: Kind, blob: Blob, state: str) -> Answer:
         return Answer(blob, state, etag=await self._etag(version, blob) if kind is Kind.ZIP else "")
 
     async def _etag(self, version: ModuleVersion, blob: Blob) -> str:

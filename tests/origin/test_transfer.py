@@ -8,15 +8,14 @@ import random
 import resource
 import socket
 import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
-from pytest_twisted import blockon, ensureDeferred
+from pytest_twisted import ensureDeferred
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.protocols.basic import FileSender
@@ -42,19 +41,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Passing pyOpenSSL")  # Twisted d
 WHAT = "example.test/m@v1.0.0 zip"
 BODY = random.Random(7).randbytes(300_000)
 LIMIT = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def room(authority: trustme.CA) -> Iterator[Room]:
-    room = Room(authority)
-    yield room
-    blockon(room.pool.closeCachedConnections())
-    blockon(gatherResults([server.stop() for server in room.servers]))
 
 
 async def failure(work: Any, word: type[AthensError]) -> str:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
-from pytest_twisted import blockon, ensureDeferred
+from pytest_twisted import ensureDeferred
 from structlog.testing import capture_logs
-from twisted.internet.defer import gatherResults
 from twisted.logger import LogEvent, globalLogPublisher
 from zope.interface.verify import verifyObject
 
@@ -30,19 +28,6 @@ BASE = "/example.test/%21big/m"
 PSEUDO = "v0.0.0-20240301000000-aaaaaaaaaaaa"
 PSEUDO_OLD = "v0.0.0-20230301000000-bbbbbbbbbbbb"
 INFO = b'{"Version":"v1.2.0","Time":"2024-01-02T03:04:05Z","Origin":{"VCS":"git","URL":"https://x.test"},"X":1}'
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def room(authority: trustme.CA) -> Iterator[Room]:
-    room = Room(authority)
-    yield room
-    blockon(room.pool.closeCachedConnections())
-    blockon(gatherResults([server.stop() for server in room.servers]))
 
 
 def serve(room: Room, answers: Mapping[str, Handler], suffix: str = "") -> tuple[Upstream, UpstreamOrigin]:
