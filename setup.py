@@ -27,6 +27,7 @@ setup(
     install_requires=[
         "attrs>=23.1",
         "klein>=24.8",
+        "opentelemetry-sdk>=1.27",
         "structlog>=24.1",
         "treq>=24.9",
         "Twisted[tls]>=24.7",
@@ -45,10 +46,10 @@ setup(
         "redis": ["redis>=5.0"],
         "postgres": ["psycopg[binary]>=3.1"],
         "mysql": ["PyMySQL>=1.1"],
-        "otlp": ["opentelemetry-sdk>=1.27", "opentelemetry-exporter-otlp-proto-http>=1.27"],
-        "jaeger": ["opentelemetry-sdk>=1.27", "opentelemetry-exporter-jaeger-thrift==1.21.0", "deprecated"],
-        "stackdriver": ["opentelemetry-sdk>=1.27", "opentelemetry-exporter-gcp-trace>=1.7"],
-        "datadog": ["opentelemetry-sdk>=1.27", "ddtrace>=2.9", "datadog>=0.49"],
+        "otlp": ["opentelemetry-exporter-otlp-proto-http>=1.27"],
+        "jaeger": ["opentelemetry-exporter-jaeger-thrift==1.21.0", "deprecated"],
+        "stackdriver": ["opentelemetry-exporter-gcp-trace>=1.7"],
+        "datadog": ["ddtrace>=2.9", "datadog>=0.49"],
         "prometheus": ["prometheus-client>=0.20"],
         "test": [
             "hypothesis>=6.100",

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from athensd.interfaces import IFlight
+from athensd.steps import Place, here, step
 
 T = TypeVar("T")
 
@@ -50,6 +51,28 @@ class MemoryFlight:
         # logged where it arose.
         for waiter in self._flights.pop(key).waiters:
             waiter.callback(result)
+
+
+@implementer(IFlight)
+class WatchedFlight:
+    """``flight``, with a step for each asker: those who join are linked to the work that they wait for."""
+
+    def __init__(self, flight: IFlight) -> None:
+        self._flight = flight
+        self._under_way: dict[str, Place | None] = {}
+
+    async def run(self, key: str, work: Callable[[], Awaitable[T]]) -> T:
+        async def watched() -> T:
+            self._under_way[key] = here()
+            try:
+                return await work()
+            finally:
+                del self._under_way[key]
+
+        with step("flight", key=key, joined=key in self._under_way) as this:
+            this.link(self._under_way.get(key))
+            result: T = await self._flight.run(key, watched)
+            return result
 
 
 async def _coroutine(work: Callable[[], Awaitable[T]]) -> T:

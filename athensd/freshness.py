@@ -14,11 +14,12 @@ from typing import Generic, TypeVar, cast
 
 import structlog
 from attrs import frozen
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 
 from athensd.errors import AthensError, NotFound, UpstreamFailed
 from athensd.gomod.version import ModuleVersion, is_pseudo
 from athensd.interfaces import WHOLE, IFlight, Kind
+from athensd.steps import aside
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -140,7 +141,7 @@ class Freshness:
         _shorten(self._entries, self._size)
 
     def _refresh(self, key: str, ask: Callable[[], Awaitable[T]]) -> None:
-        Deferred.fromCoroutine(self._refreshed(key, ask))
+        aside("refresh", lambda: self._refreshed(key, ask), key=key)
 
     async def _refreshed(self, key: str, ask: Callable[[], Awaitable[T]]) -> None:
         try:

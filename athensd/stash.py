@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 
 from athensd.blob import BytesBlob, read_all
@@ -18,6 +17,7 @@ from athensd.gomod.version import ModuleVersion
 from athensd.gomod.ziphash import CheckedZip, check_zip
 from athensd.interfaces import WHOLE, Blob, IFlight, IIndex, IOrigin, IStorage, Kind
 from athensd.spool import Spool
+from athensd.steps import Step, aside, step
 from athensd.waiting import within
 
 log = structlog.get_logger()
@@ -66,34 +66,28 @@ class Stash:
         return await self._storage.open(version, kind)
 
     async def _timed(self, version: ModuleVersion, kind: Kind) -> None:
-        began = time.perf_counter()
-        outcome, size = "failed", 0
+        this = step("fetch", module=version.path, version=version.version, kind=kind.value, bytes=0)
+        outcome = "failed"
         try:
-            size = await within(self._clock, self._timeout, self._fetch(version, kind), f"fetching {version}")
+            with this:
+                await within(self._clock, self._timeout, self._fetch(version, kind, this), f"fetching {version}")
             outcome = "fetched"
         except AthensError as error:
             outcome = f"{type(error).__name__}: {error}"
             raise
         finally:
-            log.info(
-                "fetch",
-                module=version.path,
-                version=version.version,
-                kind=kind.value,
-                outcome=outcome,
-                bytes=size,
-                ms=round((time.perf_counter() - began) * 1000, 1),
-            )
+            log.info("fetch", **this.facts, outcome=outcome, ms=round(this.seconds * 1000, 1))
 
-    async def _fetch(self, version: ModuleVersion, kind: Kind) -> int:
-        """Fetch, verify and publish; the length of the file in bytes.
+    async def _fetch(self, version: ModuleVersion, kind: Kind, this: Step) -> None:
+        """Fetch, verify and publish.
 
         A fetch of another kind that brought this one along a moment ago saves the asking.
         """
         if await self._has(version, kind):
-            return 0
+            return
         with self._spool.directory() as into:
             files = dict(await self._origin.fetch(version, kind, into))
+            this.note(bytes=files[kind].length)
             await self._verify(version, files)
             for each in _ORDER:
                 if each in files:
@@ -101,15 +95,16 @@ class Stash:
         self._published(version)
         await self._list_when_complete(version)
         if kind is Kind.ZIP:
-            Deferred.fromCoroutine(self._complete(version))
-        return files[kind].length
+            aside("complete", lambda: self._complete(version), module=version.path, version=version.version)
 
     async def _verify(self, version: ModuleVersion, files: dict[Kind, Blob]) -> None:
         """Check all that was fetched before any of it is published, and add the hash of the zip."""
         if Kind.INFO in files:
             _check_info(await read_all(files[Kind.INFO]), version)
         if Kind.ZIP in files:
-            checked = await self._in_thread(_checked_zip, files[Kind.ZIP], version)
+            zip_file = files[Kind.ZIP]
+            with step("verify", module=version.path, version=version.version, bytes=zip_file.length):
+                checked = await self._in_thread(_checked_zip, zip_file, version)
             # A module without a go.mod has the one that Go makes up for it.
             if checked.go_mod is not None and checked.go_mod != await self._go_mod(version, files):
                 raise VerificationFailed(f"{version}: the go.mod in the zip differs from the one served beside it")
@@ -134,7 +129,8 @@ class Stash:
             if not await self._has(version, kind):
                 return
         try:
-            await self._index.add(version, datetime.now(UTC))
+            with step("index.add", module=version.path, version=version.version):
+                await self._index.add(version, datetime.now(UTC))
         except Exception:
             # The module is stored and can be served; that its line is missing is for the log.
             log.exception("index failed", module=version.path, version=version.version)

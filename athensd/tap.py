@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -22,7 +23,7 @@ from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HostnameCaching
 
 from athensd import __version__
 from athensd.config import Config, ConfigError, load
-from athensd.flight import MemoryFlight
+from athensd.flight import MemoryFlight, WatchedFlight
 from athensd.freshness import Freshness
 from athensd.index import MemoryIndex, NoIndex
 from athensd.interfaces import IOrigin, IStorage
@@ -39,6 +40,7 @@ from athensd.spool import Spool
 from athensd.stash import Stash
 from athensd.storage.disk import DiskStorage
 from athensd.storage.memory import MemoryStorage
+from athensd.storage.watched import WatchedStorage
 from athensd.web.download import DownloadRoutes
 from athensd.web.pages import PageRoutes
 from athensd.web.request import AthensSite
@@ -76,13 +78,15 @@ def makeService(options: Options) -> IService:
     work_place, store_place = _work_places(config)
     spool = _spool(work_place)
     store_spool = spool if store_place == work_place else _spool(store_place)
-    flight = MemoryFlight()
+    memory_flight = MemoryFlight()
+    flight = WatchedFlight(memory_flight)
     go = GoCommand(reactor, go_binary)
 
     def in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
-        return deferToThreadPool(reactor, reactor.getThreadPool(), function, *arguments)
+        # With the context, so that what is logged there is known to be part of the same request.
+        return deferToThreadPool(reactor, reactor.getThreadPool(), copy_context().run, function, *arguments)
 
-    storage = _storage(config, store_spool, in_thread)
+    storage = WatchedStorage(_storage(config, store_spool, in_thread))
     index = {"none": NoIndex, "memory": MemoryIndex}[config.index_type]()
     direct = BoundedOrigin(
         DirectOrigin(
@@ -95,6 +99,7 @@ def makeService(options: Options) -> IService:
             work_place / "vcs",
             config.stash_timeout,
         ),
+        "direct",
         config.go_get_workers,
         config.queue_length,
     )
@@ -134,7 +139,7 @@ def makeService(options: Options) -> IService:
         shutdown_timeout=config.shutdown_timeout,
         log_observer=TwistedEvents(),
         kill=go.kill,
-        stop=(flight.stop, go.stop, *(each.close for each in {spool, store_spool})),
+        stop=(memory_flight.stop, go.stop, *(each.close for each in {spool, store_spool})),
     )
 
 
@@ -233,9 +238,10 @@ def _chain(reactor: Any, config: Config, go_settings: Mapping[str, str], direct:
     special: dict[str, IOrigin] = {"direct": direct, "off": OffOrigin()}
 
     def origin(where: str) -> IOrigin:
-        return special.get(where) or BoundedOrigin(
-            UpstreamOrigin(where, transfer), config.protocol_workers, config.queue_length
-        )
+        if where in special:
+            return special[where]
+        upstream = UpstreamOrigin(where, transfer)
+        return BoundedOrigin(upstream, upstream.host, config.protocol_workers, config.queue_length)
 
     try:
         hops = parse_goproxy(go_settings["GOPROXY"])

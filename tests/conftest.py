@@ -7,10 +7,23 @@ whose server is absent skips itself; with ``CI=true`` that is a failure, since t
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 
+from athensd.steps import watch
+from tests.fakes import Steps
+
 IN_CI = os.environ.get("CI") == "true"
+
+
+@pytest.fixture
+def steps() -> Iterator[Steps]:
+    """Every step that is made during the test."""
+    steps = Steps()
+    watch(steps)
+    yield steps
+    watch()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -22,6 +22,7 @@ from athensd.gomod.info import Info
 from athensd.gomod.listing import Listed
 from athensd.gomod.version import ModuleVersion
 from athensd.interfaces import Blob, IOrigin, Kind
+from athensd.steps import Step
 
 T = TypeVar("T")
 TIME = "2024-01-02T03:04:05Z"
@@ -41,6 +42,25 @@ def result_of(work: Coroutine[Any, Any, T] | Deferred[T]) -> T:
         outcomes[0].raiseException()
     result: T = outcomes[0]
     return result
+
+
+class Steps:
+    """Remembers every step, as the room it was opened in sees it."""
+
+    def __init__(self) -> None:
+        self.open_ones: list[Step] = []
+        self.closed_ones: list[Step] = []
+
+    def opened(self, step: Step) -> None:
+        self.open_ones.append(step)
+
+    def closed(self, step: Step) -> None:
+        self.open_ones.remove(step)
+        self.closed_ones.append(step)
+
+    def named(self, name: str) -> list[Step]:
+        """Those of this name that are over."""
+        return [step for step in self.closed_ones if step.name == name]
 
 
 async def at_once(function: Callable[..., T], *arguments: Any) -> T:

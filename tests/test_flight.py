@@ -7,9 +7,9 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from zope.interface.verify import verifyObject
 
 from athensd.errors import NotFound
-from athensd.flight import MemoryFlight
+from athensd.flight import MemoryFlight, WatchedFlight
 from athensd.interfaces import IFlight
-from tests.fakes import result_of, start
+from tests.fakes import Steps, result_of, start
 
 
 class Work:
@@ -29,14 +29,19 @@ class Work:
         self.cancelled += 1
 
 
-def test_interface():
+@pytest.fixture(params=[MemoryFlight, lambda: WatchedFlight(MemoryFlight())], ids=["memory", "watched"])
+def flight(request):
+    return request.param()
+
+
+def test_interface(flight):
     """It is a flight."""
-    assert verifyObject(IFlight, MemoryFlight())
+    assert verifyObject(IFlight, flight)
 
 
-def test_many_askers():
+def test_many_askers(flight):
     """Fifty who ask while it is under way get the one result; who asks later begins anew."""
-    flight, work = MemoryFlight(), Work()
+    work = Work()
     askers = [start(flight.run("key", work)) for _ in range(50)]
     work.end.callback("result")
     assert [result_of(asker) for asker in askers] == ["result"] * 50
@@ -45,9 +50,9 @@ def test_many_askers():
     assert work.begun == 2
 
 
-def test_other_keys():
+def test_other_keys(flight):
     """Work for another key is other work."""
-    flight, one, other = MemoryFlight(), Work(), Work()
+    one, other = Work(), Work()
     askers = [start(flight.run("one", one)), start(flight.run("other", other))]
     other.end.callback(2)
     assert result_of(askers[1]) == 2
@@ -57,9 +62,9 @@ def test_other_keys():
 
 
 @pytest.mark.parametrize("leavers", [[0], [2], [0, 1], [0, 1, 2]])
-def test_who_leaves(leavers):
+def test_who_leaves(flight, leavers):
     """Whoever leaves, the first too, and even all of them: the work goes on for the others."""
-    flight, work = MemoryFlight(), Work()
+    work = Work()
     askers = [start(flight.run("key", work)) for _ in range(3)]
     for number in leavers:
         askers[number].cancel()
@@ -75,9 +80,9 @@ def test_who_leaves(leavers):
     assert work.begun == 1
 
 
-def test_failure():
+def test_failure(flight):
     """The failure of the work is everybody's, and is not remembered."""
-    flight, work = MemoryFlight(), Work()
+    work = Work()
     askers = [start(flight.run("key", work)) for _ in range(3)]
     work.end.errback(NotFound("gone"))
     for asker in askers:
@@ -88,13 +93,12 @@ def test_failure():
     assert result_of(again) == "there"
 
 
-@pytest.mark.parametrize("value", [succeed(1), fail(NotFound("no"))])
-def test_work_that_ends_at_once(value):
+@pytest.mark.parametrize("end", [lambda: succeed(1), lambda: fail(NotFound("no"))])
+def test_work_that_ends_at_once(flight, end):
     """Work that never waits is done for its asker alone."""
-    flight = MemoryFlight()
 
     async def work():
-        return await value
+        return await end()
 
     asker = start(flight.run("key", work))
     assert asker.called
@@ -106,9 +110,9 @@ def test_work_that_ends_at_once(value):
     assert result_of(flight.run("key", other)) == 2
 
 
-def test_asking_again_as_soon_as_it_is_done():
+def test_asking_again_as_soon_as_it_is_done(flight):
     """An asker who asks again at the moment of the answer begins new work, and does not wait for the old."""
-    flight, work = MemoryFlight(), Work()
+    work = Work()
 
     async def twice():
         first = await flight.run("key", work)
@@ -130,3 +134,16 @@ def test_stop():
     for asker in askers:
         with pytest.raises(CancelledError):
             result_of(asker)
+
+
+def test_who_joins_is_known(steps: Steps):
+    """Each asker is a step; all but the first wait for work that was under way."""
+    flight, work = WatchedFlight(MemoryFlight()), Work()
+    for _ in range(3):
+        start(flight.run("key", work))
+    work.end.callback("result")
+    assert [(step.facts["key"], step.facts["joined"]) for step in steps.named("flight")] == [
+        ("key", False),
+        ("key", True),
+        ("key", True),
+    ]

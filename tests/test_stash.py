@@ -192,7 +192,7 @@ def test_failure_is_everybodys_and_not_remembered(room):
 
 def test_bounded(tmp_path):
     """So many fetches run at a time, so many more wait their turn, and one more is told to ask again later."""
-    room = Room(tmp_path, origin=lambda origin: BoundedOrigin(origin, at_once=2, queue=3))
+    room = Room(tmp_path, origin=lambda origin: BoundedOrigin(origin, "upstream.test", at_once=2, queue=3))
     versions = [ModuleVersion("example.com/m", f"v1.0.{number}") for number in range(6)]
     room.origin.files = {version: module_files(version) for version in versions}
     room.origin.hold()

@@ -14,35 +14,50 @@ from athensd.gomod.info import Info
 from athensd.gomod.listing import Listed
 from athensd.gomod.version import ModuleVersion
 from athensd.interfaces import Blob, IOrigin, Kind
+from athensd.steps import Step, step
 
 
 @implementer(IOrigin)
 class BoundedOrigin:
-    """``origin``, asked ``at_once`` questions at a time while at most ``queue`` wait; then ``Overloaded``."""
+    """``origin``, asked ``at_once`` questions at a time while at most ``queue`` wait; then ``Overloaded``.
 
-    def __init__(self, origin: IOrigin, at_once: int, queue: int) -> None:
+    ``name`` is what the origin is called where one looks at what is going on.
+    """
+
+    def __init__(self, origin: IOrigin, name: str, at_once: int, queue: int) -> None:
         self._origin = origin
+        self._name = name
         self._slots = DeferredSemaphore(at_once)
         self._queue = queue
 
+    @property
+    def waiting(self) -> int:
+        """How many questions wait for their turn."""
+        return len(self._slots.waiting)
+
     async def list(self, path: str) -> Sequence[Listed]:
-        async with self._slot():
+        async with self._slot(step("origin.list", origin=self._name, module=path)):
             return await self._origin.list(path)
 
     async def resolve(self, path: str, query: str) -> Info:
-        async with self._slot():
+        async with self._slot(step("origin.resolve", origin=self._name, module=path, version=query)):
             return await self._origin.resolve(path, query)
 
     async def fetch(self, version: ModuleVersion, kind: Kind, into: Path) -> Mapping[Kind, Blob]:
-        async with self._slot():
-            return await self._origin.fetch(version, kind, into)
+        asking = step("origin.fetch", origin=self._name, module=version.path, version=version.version, kind=kind.value)
+        async with self._slot(asking):
+            files = await self._origin.fetch(version, kind, into)
+            asking.note(bytes=sum(blob.length for blob in files.values()))
+            return files
 
     @asynccontextmanager
-    async def _slot(self) -> AsyncIterator[None]:
-        if not self._slots.tokens and len(self._slots.waiting) >= self._queue:
-            raise Overloaded("too many modules are being fetched just now; ask again in a few seconds")
-        await self._slots.acquire()
+    async def _slot(self, asking: Step) -> AsyncIterator[None]:
+        with step("queue", origin=self._name):
+            if not self._slots.tokens and self.waiting >= self._queue:
+                raise Overloaded("too many modules are being fetched just now; ask again in a few seconds")
+            await self._slots.acquire()
         try:
-            yield
+            with asking:
+                yield
         finally:
             self._slots.release()

@@ -8,6 +8,7 @@ again for every version.
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import shutil
@@ -31,6 +32,7 @@ from athensd.origin.go_complaints import complaint, is_damage, without_credentia
 from athensd.origin.go_environment import go_environment, lay_out
 from athensd.origin.go_process import Finished, GoCommand
 from athensd.spool import Spool
+from athensd.steps import step
 
 log = structlog.get_logger()
 
@@ -112,7 +114,7 @@ class DirectOrigin:
             (work / "mod" / name).mkdir(parents=True)
             answer = await self._ask(work, DOWNLOAD, version.path, version.version)
             fault = _complaint(answer, version.path, version.version) if answer.get("Error") else None
-            made = {kind: Path(answer[name]) for kind, name in FILES.items() if answer.get(name)}
+            made = _made(answer)
             if not made:
                 raise fault or UpstreamFailed(f"{version}: the go command made no file")
             if answer.get("Version") != version.version:
@@ -146,17 +148,35 @@ class DirectOrigin:
     async def _run(self, work: Path, command: Sequence[str], path: str, query: str) -> dict[str, Any]:
         about = log.bind(command=" ".join(command), module=path, version=query)
         environment = go_environment(self._host, self._settings, work)
-        try:
-            finished = await self._go.run([*command, f"{path}@{query}"], environment, work / "empty", self._timeout)
-        except TimedOut as error:
-            about.warning("go command", error=str(error))
-            raise TimedOut(f"{path}@{query}: its host did not send it within {self._timeout:g} seconds") from error
-        except UpstreamFailed as error:
-            about.warning("go command", error=str(error))
-            raise UpstreamFailed(f"{path}@{query}: {error}") from error
-        answer = _answer(finished)
+        arguments = [*command, f"{path}@{query}"]
+        with step("go", command=_name(command), arguments=" ".join(arguments), module=path, version=query) as this:
+            try:
+                finished = await self._go.run(arguments, environment, work / "empty", self._timeout)
+            except TimedOut as error:
+                about.warning("go command", error=str(error))
+                raise TimedOut(f"{path}@{query}: its host did not send it within {self._timeout:g} seconds") from error
+            except UpstreamFailed as error:
+                about.warning("go command", error=str(error))
+                raise UpstreamFailed(f"{path}@{query}: {error}") from error
+            answer = _answer(finished)
+            this.note(
+                exit=finished.code,
+                cpu_seconds=round(finished.cpu_seconds, 3),
+                peak_memory=finished.peak_memory,
+                bytes=sum(path.stat().st_size for path in _made(answer).values()),
+            )
         _log(about, finished, _error_text(answer))
         return answer
+
+
+def _name(command: Sequence[str]) -> str:
+    """The command without its flags, such as ``go mod download``."""
+    return " ".join(["go", *itertools.takewhile(lambda word: not word.startswith("-"), command)])
+
+
+def _made(answer: Mapping[str, Any]) -> dict[Kind, Path]:
+    """The files that go says it made."""
+    return {kind: Path(answer[name]) for kind, name in FILES.items() if answer.get(name)}
 
 
 def _answer(finished: Finished) -> dict[str, Any]:

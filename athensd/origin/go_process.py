@@ -13,13 +13,14 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from resource import RUSAGE_CHILDREN, getrusage
+from resource import struct_rusage
 from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IDelayedCall, IProcessTransport, IReactorProcess, IReactorTime
+from twisted.internet.process import unregisterReapProcessHandler
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
@@ -33,6 +34,7 @@ STDERR_LIMIT = 64 * 1024
 # What setsid(1) does, for a system that has none: some 10 ms instead of 1.
 _SETSID = "import os, sys; os.setsid(); os.execvp(sys.argv[1], sys.argv[1:])"
 _POLL = 0.02
+_MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage(2)
 
 
 class ProcessReactor(IReactorProcess, IReactorTime):
@@ -43,8 +45,8 @@ class ProcessReactor(IReactorProcess, IReactorTime):
 class Finished:
     """A command that came to its own end.  ``code`` is its exit status, or minus the signal that killed it.
 
-    ``cpu_seconds`` counts the command and all it waited for; it is exact as long as nothing else in this process has
-    children.
+    ``cpu_seconds`` counts the command and all it waited for.  ``peak_memory``, in bytes, is that of the largest of
+    these processes; it is never less than our own, which the kernel counts until the command takes our place.
     """
 
     code: int
@@ -52,6 +54,7 @@ class Finished:
     stderr: bytes
     seconds: float
     cpu_seconds: float
+    peak_memory: int
 
 
 class GoCommand:
@@ -73,7 +76,6 @@ class GoCommand:
         self._killpg = killpg
         self._alive: set[_Group] = set()
         self._stopped = False
-        self._cpu = _children_cpu()
 
     async def run(
         self, arguments: Sequence[str], environment: Mapping[str, str], cwd: Path, seconds: float
@@ -122,7 +124,7 @@ class GoCommand:
         if binary is None:
             raise UpstreamFailed("this proxy cannot run its go command: there is none in its PATH")
         argv = [*_session_leader(path), binary, *arguments]
-        group = _Group(self._reactor, self._output_limit, self._killpg, self._reaped)
+        group = _Group(self._reactor, self._output_limit, self._killpg)
         try:
             self._reactor.spawnProcess(group, argv[0], argv, env=environment, path=str(cwd))
         except OSError as error:
@@ -140,11 +142,6 @@ class GoCommand:
             group.signal(signal.SIGKILL)
             group.let_go()
 
-    def _reaped(self) -> float:
-        """The CPU seconds of the child that was reaped just now: what all children used, less what it was before."""
-        before, self._cpu = self._cpu, _children_cpu()
-        return self._cpu - before
-
 
 class _Group(ProcessProtocol):
     """One command, its output, and the process group that it leads.
@@ -159,7 +156,6 @@ class _Group(ProcessProtocol):
         clock: IReactorTime,
         output_limit: int,
         killpg: Callable[[int, int], None],
-        reaped: Callable[[], float],
     ) -> None:
         self.over: Deferred[Finished] = Deferred()
         self.cleared: Deferred[None] = Deferred()
@@ -167,10 +163,9 @@ class _Group(ProcessProtocol):
         self._began = clock.seconds()
         self._output_limit = output_limit
         self._killpg = killpg
-        self._reaped = reaped
         self._out = bytearray()
         self._err = Ends(STDERR_LIMIT)
-        self._cpu = 0.0
+        self._usage: struct_rusage | None = None
         self._closing: IDelayedCall | None = None
         self._pid = 0
 
@@ -203,6 +198,8 @@ class _Group(ProcessProtocol):
 
     def connectionMade(self) -> None:
         self._pid = self.transport.pid
+        transport: Any = self.transport
+        transport.reapProcess = self._reap
         self.transport.closeStdin()
 
     def outReceived(self, data: bytes) -> None:
@@ -215,7 +212,6 @@ class _Group(ProcessProtocol):
         self._err.add(data)
 
     def processExited(self, reason: Failure) -> None:
-        self._cpu = self._reaped()
         if not self.over.called:
             # What go leaves behind is of no use; and it may hold the pipes whose end is waited for.
             self.signal(signal.SIGKILL)
@@ -229,13 +225,27 @@ class _Group(ProcessProtocol):
 
     def _finished(self, reason: Failure) -> Finished:
         end: Any = reason.value  # ProcessDone or ProcessTerminated
+        used = self._usage  # unknown of a child that had ended before Twisted would wait for it
         return Finished(
             code=-end.signal if end.signal else end.exitCode,
             stdout=bytes(self._out),
             stderr=self._err.value(),
             seconds=self._clock.seconds() - self._began,
-            cpu_seconds=self._cpu,
+            cpu_seconds=used.ru_utime + used.ru_stime if used else 0.0,
+            peak_memory=used.ru_maxrss * _MAXRSS_UNIT if used else 0,
         )
+
+    def _reap(self) -> None:
+        """In place of Twisted's own way to reap a child, which does not ask what it has used."""
+        try:
+            pid, status, usage = os.wait4(self._pid, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid:
+            self._usage = usage
+            unregisterReapProcessHandler(pid, self.transport)
+            transport: Any = self.transport
+            transport.processEnded(status)
 
 
 class Ends:
@@ -264,8 +274,3 @@ def _session_leader(path: str | None) -> list[str]:
     """The words before a command that make it lead a session, keeping its process id."""
     setsid = shutil.which("setsid", path=path)
     return [setsid] if setsid else [sys.executable, "-I", "-S", "-c", _SETSID]
-
-
-def _children_cpu() -> float:
-    usage = getrusage(RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime

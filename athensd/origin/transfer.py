@@ -26,6 +26,7 @@ from athensd.blob import CHUNK
 from athensd.errors import StorageFailed, TimedOut, UpstreamFailed, VerificationFailed
 from athensd.origin.body import Garbled, read_body
 from athensd.origin.refusal import explanation, refusal
+from athensd.steps import Step, headers, step
 
 _BROKEN = (ResponseFailed, ConnectionClosed, DeferredTimeout, Garbled)
 # ValueError: a redirect can lead to what is no address at all.
@@ -49,12 +50,15 @@ class Transfer:
     async def small(self, url: str, what: str, limit: int, authorization: str = "") -> bytes:
         """The whole body, which is at most ``limit`` bytes.  Raises what ``refusal`` says of any status but 200."""
         pieces: list[bytes] = []
-        response = await self._get(url, what, {}, authorization)
-        try:
-            await self._read(response, pieces.append, limit, what)
-        except _BROKEN as error:
-            raise _unreachable(url, what, error) from error
-        return b"".join(pieces)
+        with _exchange(url) as this:
+            response = await self._get(url, what, {}, authorization, this)
+            try:
+                await self._read(response, pieces.append, limit, what)
+            except _BROKEN as error:
+                raise _unreachable(url, what, error) from error
+            body = b"".join(pieces)
+            this.note(bytes=len(body))
+        return body
 
     async def file(self, url: str, what: str, limit: int, path: Path, authorization: str = "") -> int:
         """Write the body to a new file and return its length; a transfer that breaks is resumed, else begun again."""
@@ -69,42 +73,48 @@ class Transfer:
             for left in reversed(range(self.tries)):
                 start = file.tell() if etag else 0
                 wanted = {"Range": f"bytes={start}-", "If-Range": etag} if start else {}
-                response = await self._get(url, what, wanted, authorization)
-                if response.code == 200:
-                    file.seek(0)
-                    file.truncate()
-                etag = _validator(response)
-                try:
-                    await self._read(response, file.write, limit - file.tell(), what)
-                except _BROKEN as error:
-                    if not left:
-                        raise _unreachable(url, what, error) from error
-                else:
-                    return file.tell()
+                with _exchange(url) as this:
+                    response = await self._get(url, what, wanted, authorization, this)
+                    if response.code == 200:
+                        start = 0
+                        file.seek(0)
+                        file.truncate()
+                    etag = _validator(response)
+                    try:
+                        await self._read(response, file.write, limit - file.tell(), what)
+                    except _BROKEN as error:
+                        if not left:
+                            raise _unreachable(url, what, error) from error
+                        this.note(broken=_words(_cause(error)))
+                    else:
+                        return file.tell()
+                    finally:
+                        this.note(bytes=file.tell() - start)
         raise AssertionError("the last try returns or raises")
 
-    async def _get(self, url: str, what: str, headers: dict[str, str], authorization: str) -> Any:
+    async def _get(self, url: str, what: str, wanted: dict[str, str], authorization: str, this: Step) -> Any:
         """A 200 (or, for a range, the 206 that was asked for) after a few redirects, none from https to http."""
         first = _host(url)
         for _ in range(self.redirects + 1):
             credentials = {"Authorization": authorization} if authorization and _host(url) == first else {}
-            response = await self._ask(url, what, headers | credentials)
+            response = await self._ask(url, what, {**headers(), **wanted, **credentials})
+            this.note(status=response.code)
             if response.code not in _REDIRECTS:
                 break
             await self._text(response, what)
             url = _redirected(url, _header(response, "location"), what)
         else:
             raise UpstreamFailed(f"{what}: {first} redirects more than {self.redirects} times")
-        if response.code == 200 or (response.code == 206 and _is_rest(response, headers.get("Range", ""))):
+        if response.code == 200 or (response.code == 206 and _is_rest(response, wanted.get("Range", ""))):
             return response
         text = explanation(_header(response, "content-type"), await self._text(response, what))
         raise refusal(response.code, text, what, _host(url), _header(response, "retry-after"))
 
-    async def _ask(self, url: str, what: str, headers: dict[str, str]) -> Any:
+    async def _ask(self, url: str, what: str, wanted: dict[str, str]) -> Any:
         try:
             return await self.client.get(
                 url,
-                headers=Headers({"User-Agent": ["athensd"], **{name: [value] for name, value in headers.items()}}),
+                headers=Headers({"User-Agent": ["athensd"], **{name: [value] for name, value in wanted.items()}}),
                 allow_redirects=False,
                 unbuffered=True,
             ).addTimeout(self.headers_timeout, self.clock, _timed_out)
@@ -124,6 +134,11 @@ class Transfer:
 
     async def _read(self, response: Any, sink: Callable[[bytes], Any], limit: int, what: str) -> None:
         await read_body(response, sink, limit, self.idle_timeout, self.clock, what)
+
+
+def _exchange(url: str) -> Step:
+    """An HTTP exchange, as a step; redirects are part of it."""
+    return step("http", method="GET", url=url, host=_host(url))
 
 
 def split_credentials(url: str) -> tuple[str, str]:

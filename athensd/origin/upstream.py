@@ -29,7 +29,7 @@ class UpstreamOrigin:
 
     def __init__(self, base: str, transfer: Transfer) -> None:
         self._base, self._authorization = split_credentials(base.rstrip("/"))
-        self._host = urlsplit(self._base).netloc
+        self.host = urlsplit(self._base).netloc
         self._transfer = transfer
 
     async def list(self, path: str) -> Sequence[Listed]:
@@ -58,7 +58,7 @@ class UpstreamOrigin:
         except (NotFound, Forbidden) as error:
             best = latest_of(await self.list(path))
             if best is None:
-                raise NotFound(f"{path}: {self._host} knows no version of it") from error
+                raise NotFound(f"{path}: {self.host} knows no version of it") from error
             return await self.resolve(path, best)
 
     async def _info(self, path: str, name: str, what: str) -> Info:

@@ -63,6 +63,7 @@ class DownloadRoutes:
 
     async def _answer(self, request: AthensRequest, type: str, answer: Answer) -> None:
         request.cache = answer.state
+        request.age = answer.age
         request.setHeader("X-Cache", answer.state)
         caching = kept_by(FOR_EVER if answer.age is None else A_MINUTE, request.private)
         await send(request, Content(answer.blob, type, caching, answer.age, answer.etag))

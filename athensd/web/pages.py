@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +12,7 @@ from klein import Klein
 
 from athensd import __version__
 from athensd.blob import BytesBlob
-from athensd.errors import InvalidRequest, Unsupported
+from athensd.errors import InvalidRequest, NotFound, Unsupported
 from athensd.interfaces import ICatalog, IIndex, IStorage
 from athensd.web.download import JSON, TEXT
 from athensd.web.reply import NEVER, Content, send
@@ -42,13 +43,18 @@ go mod download</pre>
 """
 
 
-class PageRoutes:
-    """``robots`` is the text of ``/robots.txt``."""
+Exposition = Callable[[str], tuple[bytes, str]]
+"""From an ``Accept`` header to the metrics as text and their content type."""
 
-    def __init__(self, storage: IStorage, index: IIndex, robots: bytes) -> None:
+
+class PageRoutes:
+    """``robots`` is the text of ``/robots.txt``; without ``metrics`` there is no ``/metrics``."""
+
+    def __init__(self, storage: IStorage, index: IIndex, robots: bytes, metrics: Exposition | None = None) -> None:
         self._storage = storage
         self._index = index
         self._robots = robots
+        self._metrics = metrics
 
     def mount(self, app: Klein) -> None:
         """Add the routes to an application."""
@@ -60,6 +66,7 @@ class PageRoutes:
             ("/robots.txt", self._robots_txt),
             ("/catalog", self._catalog),
             ("/index", self._index_lines),
+            ("/metrics", self._exposition),
         ):
             app.route(path, methods=["GET"])(handler)
 
@@ -110,6 +117,12 @@ class PageRoutes:
             for line in lines
         )
         await _send(request, text, JSON)
+
+    async def _exposition(self, request: AthensRequest) -> None:
+        if self._metrics is None:
+            raise NotFound('there are no metrics to be had here (StatsExporter is not "prometheus")')
+        text, type = self._metrics(request.getHeader("accept") or "")
+        await _send(request, text, type)
 
 
 async def _send(request: AthensRequest, body: bytes, type: str) -> None:

@@ -14,22 +14,38 @@ from athensd.errors import InvalidPath
 LONGEST = 2048
 """No module path with a version comes near: file systems end a name at 255 bytes."""
 
-PAGES = frozenset({b"/", b"/healthz", b"/readyz", b"/version", b"/robots.txt", b"/catalog", b"/index"})
-_MODULE = re.compile(rb"/(?!/)[\x21-\x7e]+(?:/@v/(?:list|[\x21-\x2e\x30-\x7e]+\.(?:info|mod|zip))|/@latest)")
+PAGES = {
+    b"/": "home",
+    b"/healthz": "healthz",
+    b"/readyz": "readyz",
+    b"/version": "version",
+    b"/robots.txt": "robots",
+    b"/catalog": "catalog",
+    b"/index": "index",
+    b"/metrics": "metrics",
+}
+_MODULE = re.compile(rb"/(?!/)[\x21-\x7e]+/(?:@v/(?:(list)|[\x21-\x2e\x30-\x7e]+\.(info|mod|zip))|@(latest))")
 _EMPTY_OR_DOTS = re.compile(rb"//|/\.{1,2}(?:/|\Z)")
 
 
-def check_request_path(raw: bytes) -> None:
-    """Raise ``InvalidPath`` unless the path (percent-encoded, without query) has the shape of one of our own."""
-    if raw in PAGES:
-        return
+def route_of(raw: bytes) -> str:
+    """The route of a path (percent-encoded, without query): what it asks for, in a word.
+
+    Raises ``InvalidPath`` for a path that has not the shape of one of our own.
+    """
+    page = PAGES.get(raw)
+    if page is not None:
+        return page
     if len(raw) > LONGEST:
         raise InvalidPath("this path is longer than any module's")
     path = unquote_to_bytes(raw)
-    if path in PAGES:
-        return
-    if not _MODULE.fullmatch(path) or _EMPTY_OR_DOTS.search(path):
+    page = PAGES.get(path)
+    if page is not None:
+        return page
+    module = _MODULE.fullmatch(path)
+    if module is None or _EMPTY_OR_DOTS.search(path):
         raise InvalidPath(
             "this is no path of the Go download protocol; "
             "it has /<module>/@v/list, /<module>/@latest and /<module>/@v/<version>.info, .mod and .zip"
         )
+    return module[module.lastindex or 0].decode()

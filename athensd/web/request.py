@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import time
 import uuid
 from typing import Any, AnyStr
+from weakref import WeakSet
 
 import structlog
 from twisted.internet.defer import Deferred
@@ -16,7 +16,8 @@ from twisted.web.server import Request, Site
 
 from athensd import __version__
 from athensd.errors import InvalidPath
-from athensd.web.paths import check_request_path
+from athensd.steps import Step
+from athensd.web.paths import route_of
 from athensd.web.reply import NEVER, refuse, refuse_with
 
 log = structlog.get_logger("athensd.access")
@@ -30,7 +31,8 @@ _GOOD_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 class AthensRequest(Request):
     """A request as ``AthensSite`` makes it.
 
-    Routes fill in ``module``, ``version`` and ``cache`` for the log, and whether the module is ``private``.
+    Its ``route`` is what it asks for, in a word.  Routes fill in ``module``, ``version``, ``cache``, the ``age`` of a
+    changeable answer in seconds, and whether the module is ``private``.
     """
 
     site: AthensSite
@@ -38,15 +40,16 @@ class AthensRequest(Request):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.request_id = ""
+        self.route = "none"
         self.module = ""
         self.version = ""
         self.cache = ""
+        self.age: float | None = None
         self.private = False
-        self._began = time.perf_counter()
+        self._step: Step | None = None
 
     def process(self) -> None:
         """Answer what needs no router, and give the rest to it."""
-        self._began = time.perf_counter()
         given = self.getHeader("athens-request-id") or ""
         self.request_id = given if _GOOD_ID.fullmatch(given) else uuid.uuid4().hex
         self.setHeader("Athens-Request-ID", self.request_id)
@@ -56,7 +59,8 @@ class AthensRequest(Request):
         if self.site.draining:
             channel.persistent = False
             self.setHeader("Connection", "close")
-        with structlog.contextvars.bound_contextvars(**{"request-id": self.request_id}):
+        self._step = Step("request", self._known(), apart=True, caller=self._caller()).open()
+        with self._step.inside(), structlog.contextvars.bound_contextvars(**{"request-id": self.request_id}):
             refusal = self._refusal()
             if refusal is None:
                 super().process()
@@ -97,7 +101,7 @@ class AthensRequest(Request):
 
     def _refusal(self) -> bytes | None:
         try:
-            check_request_path(self.path)
+            self.route = route_of(self.path)
         except InvalidPath as error:
             return refuse(self, error, self.request_id)
         if self.method not in METHODS:
@@ -106,24 +110,51 @@ class AthensRequest(Request):
             return refuse_with(self, 405, NEVER, text, self.request_id)
         return None
 
+    def _known(self) -> dict[str, object]:
+        """What is known from the start."""
+        return {
+            "method": self.method.decode() if self.method in METHODS else "other",
+            "path": self.path.decode("ascii", "replace")[:512],
+            "client": getattr(self.getClientAddress(), "host", ""),
+            "request_id": self.request_id,
+        }
+
+    def _caller(self) -> dict[str, str]:
+        """What the client says that this request is part of (W3C Trace Context)."""
+        traceparent = self.getHeader("traceparent")
+        return {"traceparent": traceparent, "tracestate": self.getHeader("tracestate") or ""} if traceparent else {}
+
     def _leave(self, lost: bool = False) -> None:
         self.site.left(self)
-        log.info(
-            "incoming request",
-            **{
-                "http-method": self.method.decode("ascii", "replace"),
-                "http-path": self.path.decode("ascii", "replace")[:512],
-                "http-status": NOBODY_WAITED if lost and not self.startedWriting else self.code,
-                "module": self.module,
-                "version": self.version,
-                "bytes": self.sentLength,
-                "ms": round((time.perf_counter() - self._began) * 1000, 2),
-                "cache": self.cache,
-                "client": getattr(self.getClientAddress(), "host", ""),
-                "request-id": self.request_id,
-                **({"client-left": True} if lost else {}),
-            },
+        this = self._step
+        assert this is not None, "it was opened when the request had come"
+        this.note(
+            route=self.route,
+            module=self.module,
+            version=self.version,
+            cache=self.cache,
+            age=self.age,
+            status=NOBODY_WAITED if lost and not self.startedWriting else self.code,
+            bytes=self.sentLength,
         )
+        this.close()
+        with this.inside():
+            log.info(
+                "incoming request",
+                **{
+                    "http-method": self.method.decode("ascii", "replace"),
+                    "http-path": this.facts["path"],
+                    "http-status": this.facts["status"],
+                    "module": self.module,
+                    "version": self.version,
+                    "bytes": self.sentLength,
+                    "ms": round(this.seconds * 1000, 2),
+                    "cache": self.cache,
+                    "client": this.facts["client"],
+                    "request-id": self.request_id,
+                    **({"client-left": True} if lost else {}),
+                },
+            )
 
 
 class AthensSite(Site):
@@ -135,7 +166,18 @@ class AthensSite(Site):
         super().__init__(resource, requestFactory=AthensRequest, **kwargs)
         self.busy: set[AthensRequest] = set()
         self.draining = False
+        self._channels: WeakSet[Any] = WeakSet()
         self._idle: list[Deferred[None]] = []
+
+    def buildProtocol(self, addr: Any) -> Any:
+        channel = super().buildProtocol(addr)
+        self._channels.add(channel)
+        return channel
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return sum(1 for channel in self._channels if getattr(channel.transport, "connected", False))
 
     def log(self, request: Any) -> None:
         """Requests write their own line."""

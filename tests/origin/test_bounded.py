@@ -49,7 +49,7 @@ class Bounds(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.slow = Slow()
-        self.bounded = BoundedOrigin(self.slow, at_once=2, queue=2)
+        self.bounded = BoundedOrigin(self.slow, "upstream.test", at_once=2, queue=2)
 
     def ask(self) -> Deferred[Any]:
         return Deferred.fromCoroutine(self.bounded.list("m"))
@@ -88,7 +88,7 @@ class Bounds(SynchronousTestCase):
 
     def test_without_a_queue_nobody_waits(self) -> None:
         """A queue of none refuses as soon as all slots are taken."""
-        self.bounded = BoundedOrigin(self.slow, at_once=1, queue=0)
+        self.bounded = BoundedOrigin(self.slow, "upstream.test", at_once=1, queue=0)
         self.assertNoResult(self.ask())
         self.failureResultOf(self.ask(), Overloaded)
 

@@ -415,7 +415,7 @@ class FakeGo:
     """A go command that prints what it is told."""
 
     def __init__(self, code: int, stdout: bytes, stderr: bytes = b"") -> None:
-        self.finished = Finished(code, stdout, stderr, 0.0, 0.0)
+        self.finished = Finished(code, stdout, stderr, 0.0, 0.0, 0)
 
     async def run(self, *_: Any) -> Finished:
         return self.finished

@@ -9,7 +9,7 @@ import pytest
 
 from athensd.errors import InvalidPath
 from athensd.web import request as web_request
-from athensd.web.paths import LONGEST, PAGES, check_request_path
+from athensd.web.paths import LONGEST, PAGES, route_of
 from tests.web.fakes import ESCAPED, Daemon
 
 GOOD = [
@@ -70,14 +70,14 @@ BAD = [
 @pytest.mark.parametrize("path", GOOD)
 def test_our_own_paths_pass(path: str) -> None:
     """The pages and the five endpoints pass, percent-encoded or not."""
-    check_request_path(path.encode())
+    route_of(path.encode())
 
 
 @pytest.mark.parametrize("path", BAD)
 def test_other_paths_are_refused(path: str) -> None:
     """What cannot be one of ours is "not there", in words."""
     with pytest.raises(InvalidPath, match="path"):
-        check_request_path(path.encode("latin-1"))
+        route_of(path.encode("latin-1"))
 
 
 class Unreached:
