@@ -23,7 +23,7 @@ from athensd.origin.bounded import BoundedOrigin
 from athensd.spool import Spool
 from athensd.stash import Stash
 from athensd.storage.memory import MemoryStorage
-from tests.fakes import FakeOrigin, at_once, module_files, module_zip, result_of, start
+from tests.fakes import FakeOrigin, Steps, at_once, module_files, module_zip, result_of, start
 
 M = ModuleVersion("example.com/m", "v1.2.3")
 OTHER = ModuleVersion("example.com/m", "v1.2.4")
@@ -320,6 +320,18 @@ def test_one_line_a_fetch(room):
     ]
     assert lines[0]["outcome"] == "fetched"
     assert lines[1]["outcome"] == "NotFound: example.com/m@v1.2.4: unknown revision"
+
+
+def test_steps_of_a_fetch(room, steps: Steps):
+    """What takes its time is told: the fetch with its size, the check of the zip, the line of the index."""
+    result_of(room.ask(Kind.ZIP))
+    fetch = next(step for step in steps.named("fetch") if step.facts["kind"] == "zip")
+    about = {"module": M.path, "version": M.version}
+    size = len(room.origin.files[M][Kind.ZIP])
+    assert fetch.facts == {"kind": "zip", "bytes": size, **about}
+    assert [step.facts for step in steps.named("verify")] == [{"bytes": size, **about}]
+    assert [step.facts for step in steps.named("index.add")] == [about]
+    assert [(step.apart, step.facts) for step in steps.named("complete")] == [(True, about)]
 
 
 def test_line_of_an_unforeseen_failure(room):

@@ -166,18 +166,20 @@ class AthensSite(Site):
         super().__init__(resource, requestFactory=AthensRequest, **kwargs)
         self.busy: set[AthensRequest] = set()
         self.draining = False
-        self._channels: WeakSet[Any] = WeakSet()
+        self._shells: WeakSet[Any] = WeakSet()
         self._idle: list[Deferred[None]] = []
 
     def buildProtocol(self, addr: Any) -> Any:
-        channel = super().buildProtocol(addr)
-        self._channels.add(channel)
-        return channel
+        shell = super().buildProtocol(addr)
+        self._shells.add(shell)
+        return shell
 
     @property
     def connections(self) -> int:
         """How many connections are open."""
-        return sum(1 for channel in self._channels if getattr(channel.transport, "connected", False))
+        # What Twisted builds is a shell that picks the channel for the version of HTTP.
+        channels = (getattr(shell, "_channel", shell) for shell in self._shells)
+        return sum(1 for channel in channels if getattr(channel.transport, "connected", False))
 
     def log(self, request: Any) -> None:
         """Requests write their own line."""

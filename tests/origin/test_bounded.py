@@ -18,6 +18,7 @@ from athensd.gomod.listing import Listed
 from athensd.gomod.version import ModuleVersion
 from athensd.interfaces import Blob, IOrigin, Kind
 from athensd.origin.bounded import BoundedOrigin
+from tests.fakes import Steps
 
 
 @implementer(IOrigin)
@@ -109,3 +110,32 @@ class Bounds(SynchronousTestCase):
     def test_contract(self) -> None:
         """It provides what an origin promises."""
         verifyObject(IOrigin, self.bounded)
+
+
+def test_the_wait_and_the_question_are_steps(steps: Steps) -> None:
+    """Which origin was asked what, how long that waited for its turn, and how it ended."""
+    slow = Slow()
+    bounded = BoundedOrigin(slow, "upstream.test", at_once=1, queue=1)
+    version = ModuleVersion("example.test/m", "v1.0.0")
+    works = [
+        Deferred.fromCoroutine(bounded.fetch(version, Kind.MOD, Path("x"))),
+        Deferred.fromCoroutine(bounded.resolve("m", "main")),
+        Deferred.fromCoroutine(bounded.list("m")),
+    ]
+    assert bounded.waiting == 1
+    works[2].addErrback(lambda failure: failure.trap(Overloaded))
+    slow.waiting[0].callback(None)
+    slow.waiting[1].errback(NotFound("no"))
+    works[1].addErrback(lambda failure: failure.trap(NotFound))
+    told = [(step.name, step.facts, type(step.error)) for step in steps.closed_ones]
+    assert told == [
+        ("queue", {"origin": "upstream.test"}, type(None)),
+        ("queue", {"origin": "upstream.test"}, Overloaded),
+        (
+            "origin.fetch",
+            {"origin": "upstream.test", "module": "example.test/m", "version": "v1.0.0", "kind": "mod", "bytes": 1},
+            type(None),
+        ),
+        ("queue", {"origin": "upstream.test"}, type(None)),
+        ("origin.resolve", {"origin": "upstream.test", "module": "m", "version": "main"}, NotFound),
+    ]

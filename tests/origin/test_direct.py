@@ -28,6 +28,7 @@ from athensd.interfaces import IOrigin, Kind
 from athensd.origin.direct import DirectOrigin
 from athensd.origin.go_process import Finished, GoCommand
 from athensd.spool import Spool
+from tests.fakes import Steps
 from tests.rig.corpus import head
 from tests.rig.hosts import Hosts, World
 from tests.rig.modules import make_corpus
@@ -397,8 +398,8 @@ async def test_protocols_of_the_operator(room: Room, corpus: Path) -> None:
 
 
 @ensureDeferred
-async def test_log(room: Room) -> None:
-    """Each go command is logged with its cost, and a failure with go's own words."""
+async def test_log(room: Room, steps: Steps) -> None:
+    """Each go command is logged and told with its cost, and a failure with go's own words."""
     with capture_logs() as logs:
         await room.origin().resolve("example.test/m", "latest")
         with pytest.raises(NotFound):
@@ -409,6 +410,14 @@ async def test_log(room: Room) -> None:
     assert fine["cpu_seconds"] > 0
     assert failed["log_level"] == "warning"
     assert "unknown revision v1.7.0" in failed["error"]
+    await room.files("example.test/m", "v1.0.0")
+    listed, refused, downloaded = steps.named("go")
+    assert (listed.facts["command"], listed.facts["exit"]) == ("go list", 0)
+    assert (refused.facts["command"], refused.facts["exit"]) == ("go mod download", 1)
+    assert downloaded.facts["arguments"] == "mod download -json -- example.test/m@v1.0.0"
+    assert downloaded.facts["cpu_seconds"] > 0
+    assert downloaded.facts["peak_memory"] > 1 << 20
+    assert downloaded.facts["bytes"] > 100
 
 
 class FakeGo:

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 import trustme
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
 from pytest_twisted import ensureDeferred
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
@@ -33,7 +35,10 @@ from athensd.errors import (
     UpstreamFailed,
     VerificationFailed,
 )
+from athensd.observe.traces import Traces
 from athensd.origin.transfer import Transfer, split_credentials
+from athensd.steps import Step, watch
+from tests.fakes import Steps
 from tests.origin.fakes_http import Room, answer, cut, loop, silent, table
 
 pytestmark = pytest.mark.filterwarnings("ignore:Passing pyOpenSSL")  # Twisted does
@@ -531,3 +536,35 @@ def test_the_defaults_are_patient_but_not_for_ever() -> None:
     assert 0 < transfer.idle_timeout <= 60
     assert 0 < transfer.headers_timeout <= 120
     assert (transfer.redirects, 1 <= transfer.tries <= 5) == (10, True)
+
+
+@ensureDeferred
+async def test_each_exchange_is_a_step(room: Room, tmp_path: Path, steps: Steps) -> None:
+    """With its address and no credentials, its status and how many bytes came; each try of a broken one is its own."""
+    answers = {"/a?secret": answer(b"x"), "/r": answer(b"moved", 302, Location="/a?secret"), "/no": answer(b"no", 404)}
+    server = room.serve(table(answers))
+    transfer = room.transfer()
+    await transfer.small(f"{server.url}/r", WHAT, LIMIT, "Basic c2VjcmV0")
+    await failure(transfer.small(f"{server.url}/no", WHAT, LIMIT), NotFound)
+    broken = room.serve(cut(BODY, 1000, ETag='"1"'))
+    await failure(room.transfer(tries=2).file(f"{broken.url}/z", WHAT, LIMIT, tmp_path / "z"), UpstreamFailed)
+    moved, absent, *tries = steps.named("http")
+    host = server.url.removeprefix("http://")
+    assert moved.facts == {"method": "GET", "url": f"{server.url}/r", "host": host, "status": 200, "bytes": 1}
+    assert (absent.facts["status"], type(absent.error)) == (404, NotFound)
+    assert [type(step.error) for step in tries] == [type(None), UpstreamFailed]
+    assert all(0 < step.facts["bytes"] <= 1000 for step in tries)
+
+
+@ensureDeferred
+async def test_the_trace_goes_on_upstream(room: Room) -> None:
+    """An upstream is told which trace its answer is part of."""
+    spans: list[ReadableSpan] = []
+    watch(tracer=Traces(spans.append, Resource({}), fraction=1, slow=60))
+    server = room.serve(table({"/a": answer(b"x")}))
+    with Step("request", {}, apart=True):
+        await room.transfer().small(f"{server.url}/a", WHAT, LIMIT)
+    watch()
+    http = next(span for span in spans if span.name == "http")
+    sent = f"00-{http.context.trace_id:032x}-{http.context.span_id:016x}-01"
+    assert [asked.headers["traceparent"] for asked in server.asked] == [sent]

@@ -155,8 +155,8 @@ class Daemon:
             clock=self.clock,
             timeout=60,
         )
-        pages = PageRoutes(self.storage, self.index, b"User-agent: *\nDisallow: /\n")
-        self.site = AthensSite(site_resource(DownloadRoutes(self.proxy, private), pages), timeout=None)
+        self.pages = PageRoutes(self.storage, self.index, b"User-agent: *\nDisallow: /\n")
+        self.site = AthensSite(site_resource(DownloadRoutes(self.proxy, private), self.pages), timeout=None)
 
     def connect(self) -> Connection:
         protocol: Any = self.site.buildProtocol(CLIENT)

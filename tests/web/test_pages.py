@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from athensd import __version__
 from athensd.errors import StorageFailed
 from athensd.interfaces import IStorage
 from athensd.web.download import JSON, TEXT
-from tests.web.fakes import ESCAPED, PATH, VERSION, Daemon, check_refusal
+from tests.web.fakes import ESCAPED, PATH, VERSION, Daemon, Response, check_refusal
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,16 @@ def test_the_pages(daemon: Daemon, target: str, type: str, body: bytes) -> None:
     assert answer.headers["content-length"] == str(len(body))
     assert answer.headers["cache-control"] == "no-store"
     assert daemon.ask(target, "HEAD").headers.keys() == answer.headers.keys()
+
+
+def test_metrics(daemon: Daemon, refused: Callable[[Response], None]) -> None:
+    """They are there in the form that is wanted; where none are kept, that is said."""
+    absent = daemon.ask("/metrics")
+    assert absent.status == 404
+    refused(absent)
+    daemon.pages._metrics = lambda accept: (b"up 1\n", f"text/for-{accept}")
+    answer = daemon.ask("/metrics", headers={"Accept": "x"})
+    assert (answer.status, answer.headers["content-type"], answer.body) == (200, "text/for-x", b"up 1\n")
 
 
 @pytest.mark.parametrize(

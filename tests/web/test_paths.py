@@ -65,12 +65,29 @@ BAD = [
     "*",
     "healthz",
 ]
+ROUTES = [
+    ("/", "home"),
+    ("/metrics", "metrics"),
+    ("/robots%2Etxt", "robots"),
+    (f"{ESCAPED}/@v/list", "list"),
+    (f"{ESCAPED}/@latest", "latest"),
+    (f"{ESCAPED}/@v/v1.0.0.info", "info"),
+    (f"{ESCAPED}/@v/v1.0.0.mod", "mod"),
+    (f"{ESCAPED}/@v/v1.0.0%2Ezip", "zip"),
+    ("/example.test/@v/list.info/@v/list", "list"),
+]
 
 
 @pytest.mark.parametrize("path", GOOD)
 def test_our_own_paths_pass(path: str) -> None:
     """The pages and the five endpoints pass, percent-encoded or not."""
     route_of(path.encode())
+
+
+@pytest.mark.parametrize(("path", "route"), ROUTES)
+def test_the_route_is_told(path: str, route: str) -> None:
+    """What is asked for is known from the path alone."""
+    assert route_of(path.encode()) == route
 
 
 @pytest.mark.parametrize("path", BAD)

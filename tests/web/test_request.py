@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
+import socket
 import uuid
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
@@ -12,14 +13,19 @@ from typing import Any
 import pytest
 import structlog
 from attrs import frozen
+from pytest_twisted import ensureDeferred
 from structlog.testing import capture_logs
+from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 from athensd.blob import BytesBlob
 from athensd.errors import StorageFailed
 from athensd.interfaces import Kind
+from tests.fakes import Steps
 from tests.web.fakes import ESCAPED, PATH, VERSION, Daemon, check_refusal, parse
 
+reactor: Any = _reactor  # its static type knows only what all reactors can
 Lines = list[MutableMapping[str, Any]]
 MODULE = f"{ESCAPED}/@v/{VERSION}.mod"
 
@@ -109,6 +115,46 @@ def test_one_line_for_each_request(daemon: Daemon, lines: Lines) -> None:
         "client": "192.0.2.7",
         "request-id": "id-1",
     }
+
+
+def test_each_request_is_a_step(daemon: Daemon, steps: Steps) -> None:
+    """All that is done for it is part of it, and when it is over all is known of it."""
+    daemon.ask(MODULE, headers={"Athens-Request-ID": "id-1", "Traceparent": "00-1-2-01", "Tracestate": "a=b"})
+    daemon.ask(f"{ESCAPED}/@v/list")
+    daemon.ask("/../x", "DELETE")
+    miss, listed, refused = steps.named("request")
+    assert miss.facts == {
+        "method": "GET",
+        "path": MODULE,
+        "client": "192.0.2.7",
+        "request_id": "id-1",
+        "route": "mod",
+        "module": PATH,
+        "version": VERSION,
+        "cache": "miss",
+        "age": None,
+        "status": 200,
+        "bytes": len(f"module {PATH}\n"),
+    }
+    assert miss.caller == {"traceparent": "00-1-2-01", "tracestate": "a=b"}
+    assert (miss.apart, miss.error) == (True, None)
+    assert (listed.facts["route"], listed.facts["age"], listed.caller) == ("list", 0.0, {})
+    assert (refused.facts["route"], refused.facts["method"], refused.facts["status"]) == ("none", "other", 404)
+
+
+@ensureDeferred
+async def test_how_many_connections_are_open(daemon: Daemon) -> None:
+    """Each counts from its beginning to its end, whether anything is asked or not."""
+    listening = reactor.listenTCP(0, daemon.site, interface="127.0.0.1")
+    clients = [socket.create_connection(("127.0.0.1", listening.getHost().port)) for _ in range(3)]
+    for number, client in zip((3, 2, 1, 0), [*clients, None], strict=True):
+        until = reactor.seconds() + 5
+        while daemon.site.connections != number and reactor.seconds() < until:
+            await deferLater(reactor, 0.01)
+        assert daemon.site.connections == number
+        if client is not None:
+            client.close()
+    await listening.stopListening()
 
 
 @pytest.mark.parametrize(
