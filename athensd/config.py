@@ -10,11 +10,12 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from operator import attrgetter
 from typing import Any
 
 from attrs import evolve, field, frozen
 
-from athensd.config_keys import KEYS, Listen
+from athensd.config_keys import DEBUG, KEYS, Listen
 
 
 class ConfigError(Exception):
@@ -49,6 +50,17 @@ class Config:
     queue_length: int = 1000
     log_level: str = "info"
     log_format: str = "plain"
+    cloud_runtime: str = "none"
+    google_project: str = ""
+    trace_exporter: str = ""
+    # Out of the repr as well: collectors are given a user and password this way.
+    trace_exporter_url: str = field(default="", repr=False)
+    trace_sampling_fraction: float = 1.0
+    trace_slow: int = 5
+    stats_exporter: str = "prometheus"
+    stats_exporter_url: str = field(default="", repr=False)
+    enable_pprof: bool = False
+    pprof: Listen = DEBUG
     robots_file: str = "robots.txt"
     timeout: int = 300
     stash_timeout: int = 600
@@ -97,6 +109,11 @@ def load(text: str, environ: Mapping[str, str], name: str = "athens.toml") -> Co
     if problems:
         raise ConfigError("\n".join(problems))
     return config
+
+
+def changes(old: Config, new: Config) -> list[str]:
+    """The keys whose values differ."""
+    return [key.path for key in KEYS if key.field and attrgetter(key.field)(old) != attrgetter(key.field)(new)]
 
 
 def _from_file(text: str, name: str, problems: list[str]) -> _Given:

@@ -16,10 +16,14 @@ from attrs import frozen
 
 @frozen
 class Listen:
-    """The TCP address to serve; an empty host means all of them, port 0 any free one."""
+    """A TCP address to serve; an empty host means all of them, port 0 any free one."""
 
     host: str = ""
     port: int = 3000
+
+
+# Where /debug listens.  It shows much and asks for nothing, so that without a host it is for this machine only.
+DEBUG = Listen("127.0.0.1", 3001)
 
 
 @frozen
@@ -97,6 +101,12 @@ def _between(least: int, most: int | None = None) -> Callable[[int], int]:
     return check
 
 
+def _share(value: float) -> float:
+    if not 0 <= value <= 1:  # so written, it refuses TOML's nan too
+        raise ValueError(f"is {value}; it must be from 0 to 1")
+    return float(value)
+
+
 def _one_of(*there: str, later: tuple[str, ...] = (), empty: str = "") -> Callable[[str], str]:
     """One of the words that are there; ``empty`` is the one that the empty string stands for, if it may."""
     choice = " or ".join(map(_shown, there))
@@ -128,14 +138,18 @@ def _environment(entries: list[str]) -> dict[str, str]:
     return dict(entry.split("=", 1) for entry in entries)
 
 
-def _listen(value: str | int) -> Listen:
-    """The address in Go's form; the file may also hold the bare number of a port."""
-    if value == "":
-        return Listen()
-    match = re.fullmatch(r"(?:(\[[0-9A-Fa-f:.]+\]|[\w.-]*):)?([0-9]{1,5})", str(value))
-    if match is None or int(match[2]) > 65535:
-        raise ValueError(f'is {_shown(value)}; it must be a port as in ":3000", "127.0.0.1:3000" or "[::1]:3000"')
-    return Listen((match[1] or "").strip("[]"), int(match[2]))
+def _listen(default: Listen) -> Callable[[str | int], Listen]:
+    """An address in Go's form, or the bare number of a port; what is left out of it is as in ``default``."""
+
+    def check(value: str | int) -> Listen:
+        if value == "":
+            return default
+        match = re.fullmatch(r"(?:(\[[0-9A-Fa-f:.]+\]|[\w.-]*):)?([0-9]{1,5})", str(value))
+        if match is None or int(match[2]) > 65535:
+            raise ValueError(f'is {_shown(value)}; it must be a port as in ":3000", "127.0.0.1:3000" or "[::1]:3000"')
+        return Listen((match[1] or "").strip("[]") or default.host, int(match[2]))
+
+    return check
 
 
 def _shown(value: object) -> str:
@@ -176,12 +190,12 @@ def _there(path: str, env: str, kind: Kind = TEXT, check: Callable[[Any], Any] =
     return Key(path, env, kind, check, **{"field": _snake(path), **rest})
 
 
-def _later(path: str, env: str, kind: Kind, *defaults: object) -> Key:
-    """A key of Athens that does nothing yet: it may stand only at one of the defaults, the first being Athens' own."""
+def _later(path: str, env: str, kind: Kind, default: object) -> Key:
+    """A key of Athens that does nothing yet: it may stand only at Athens' own default."""
 
     def check(value: object) -> None:
-        if value not in defaults:
-            raise ValueError(f"is not there yet in this version of athensd; leave it at {_shown(defaults[0])}")
+        if value != default:
+            raise ValueError(f"is not there yet in this version of athensd; leave it at {_shown(default)}")
 
     return Key(path, env, kind, check)
 
@@ -201,6 +215,15 @@ KEYS = [
     _there("QueueLength", "ATHENS_QUEUE_LENGTH", NUMBER, _between(0)),
     _there("LogLevel", "ATHENS_LOG_LEVEL", TEXT, _log_level),
     _there("LogFormat", "ATHENS_LOG_FORMAT", TEXT, _one_of("plain", "json", empty="plain")),
+    _there("CloudRuntime", "ATHENS_CLOUD_RUNTIME", TEXT, _one_of("none", "GCP", empty="none")),
+    _there("TraceExporter", "ATHENS_TRACE_EXPORTER"),
+    _there("TraceExporterURL", "ATHENS_TRACE_EXPORTER_URL"),
+    _there("TraceSamplingFraction", "ATHENS_TRACE_SAMPLING_FRACTION", FRACTION, _share),
+    _there("TraceSlow", "ATHENS_TRACE_SLOW", NUMBER, _between(0)),
+    _there("StatsExporter", "ATHENS_STATS_EXPORTER"),
+    _there("StatsExporterURL", "ATHENS_STATS_EXPORTER_URL"),
+    _there("EnablePprof", "ATHENS_ENABLE_PPROF", FLAG),
+    _there("PprofPort", "ATHENS_PPROF_PORT", ADDRESS, _listen(DEBUG), field="pprof"),
     _there("RobotsFile", "ATHENS_ROBOTS_FILE"),
     _there("Timeout", "ATHENS_TIMEOUT", NUMBER, _between(1)),
     _there("StashTimeout", "ATHENS_STASH_TIMEOUT", NUMBER, _between(1)),
@@ -208,7 +231,7 @@ KEYS = [
     _there("ListFresh", "ATHENS_LIST_FRESH", NUMBER, _between(0)),
     _there("ListStale", "ATHENS_LIST_STALE", NUMBER, _between(0)),
     _there("NotFoundFresh", "ATHENS_NOT_FOUND_FRESH", NUMBER, _between(0, 60)),
-    _there("Port", "ATHENS_PORT", ADDRESS, _listen, field="listen", also="PORT", empty_counts=False),
+    _there("Port", "ATHENS_PORT", ADDRESS, _listen(Listen()), field="listen", also="PORT", empty_counts=False),
     _there(
         "StorageType",
         "ATHENS_STORAGE_TYPE",
@@ -225,10 +248,8 @@ KEYS = [
         _one_of("memory", later=("etcd", "redis", "redis-sentinel", "gcp", "azureblob"), empty="memory"),
     ),
     _there("Storage.Disk.RootPath", "ATHENS_DISK_STORAGE_ROOT"),
+    _there("Storage.GCP.ProjectID", "GOOGLE_CLOUD_PROJECT", field="google_project"),
     # Not there yet.
-    _later("CloudRuntime", "ATHENS_CLOUD_RUNTIME", TEXT, "none"),
-    _later("EnablePprof", "ATHENS_ENABLE_PPROF", FLAG, False),
-    _later("PprofPort", "ATHENS_PPROF_PORT", TEXT, ":3001"),
     _later("FilterFile", "ATHENS_FILTER_FILE", TEXT, ""),
     _later("UnixSocket", "ATHENS_UNIX_SOCKET", TEXT, ""),
     _later("TLSCertFile", "ATHENS_TLSCERT_FILE", TEXT, ""),
@@ -243,12 +264,6 @@ KEYS = [
     _later("NETRCPath", "ATHENS_NETRC_PATH", TEXT, ""),
     _later("GithubToken", "ATHENS_GITHUB_TOKEN", TEXT, ""),
     _later("HGRCPath", "ATHENS_HGRC_PATH", TEXT, ""),
-    _later("TraceExporter", "ATHENS_TRACE_EXPORTER", TEXT, ""),
-    _later(
-        "TraceExporterURL", "ATHENS_TRACE_EXPORTER_URL", TEXT, "http://localhost:4317", "http://localhost:14268", ""
-    ),
-    _later("TraceSamplingFraction", "ATHENS_TRACE_SAMPLING_FRACTION", FRACTION, 1.0),
-    _later("StatsExporter", "ATHENS_STATS_EXPORTER", TEXT, "prometheus", ""),
     _later("SumDBs", "ATHENS_SUM_DBS", LIST, ["https://sum.golang.org"]),
     _later("NoSumPatterns", "ATHENS_GONOSUM_PATTERNS", LIST, []),
     _later("DownloadMode", "ATHENS_DOWNLOAD_MODE", TEXT, "sync"),
@@ -269,7 +284,6 @@ KEYS = [
     *_lock("SingleFlight.RedisSentinel"),
     Key("SingleFlight.GCP.StaleThreshold", "ATHENS_GCP_STALE_THRESHOLD", NUMBER),
     Key("Storage.CDN.Endpoint", "CDN_ENDPOINT"),
-    Key("Storage.GCP.ProjectID", "GOOGLE_CLOUD_PROJECT"),
     Key("Storage.GCP.Bucket", "ATHENS_STORAGE_GCP_BUCKET"),
     Key("Storage.GCP.JSONKey", "ATHENS_STORAGE_GCP_JSON_KEY"),
     Key("Storage.Minio.Endpoint", "ATHENS_MINIO_ENDPOINT"),

@@ -40,6 +40,11 @@ class MemoryFlight:
         # Each asker waits on a Deferred of its own: cancelling it (the client hung up) leaves the work alone.
         return await waiter
 
+    @property
+    def size(self) -> int:
+        """How many pieces of work are under way."""
+        return len(self._flights)
+
     def stop(self) -> None:
         """Give up all work under way; whoever still waits sees it cancelled."""
         for flight in list(self._flights.values()):

@@ -60,6 +60,11 @@ class Freshness:
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._learned: OrderedDict[str, set[str]] = OrderedDict()
 
+    @property
+    def size(self) -> int:
+        """How many answers are remembered."""
+        return len(self._entries)
+
     async def get(self, key: str, ask: Callable[[], Awaitable[T]]) -> Remembered[T]:
         """The answer for ``key``, from memory or by ``ask``; raises what ``ask`` raises.
 

@@ -30,7 +30,8 @@ BACKLOG = 1024
 class AthensService(Service):
     """Serves ``site``; at the end lets requests finish (``shutdown_timeout``, seconds), then calls each of ``stop``.
 
-    ``kill`` ends all child processes at once; it is for whoever does not want to wait.
+    Each of ``start`` is called when the reactor runs.  ``kill`` ends all child processes at once; it is for whoever
+    does not want to wait.  SIGHUP calls ``reload``.
     """
 
     def __init__(
@@ -42,8 +43,10 @@ class AthensService(Service):
         *,
         shutdown_timeout: float,
         log_observer: ILogObserver,
+        start: Sequence[Callable[[], None]] = (),
         stop: Sequence[Callable[[], Awaitable[None] | None]],
         kill: Callable[[], None],
+        reload: Callable[[], None],
     ) -> None:
         self._reactor = reactor
         self._site = site
@@ -51,8 +54,11 @@ class AthensService(Service):
         self._port = port
         self._shutdown_timeout = shutdown_timeout
         self._log_observer = log_observer
+        self._start = start
         self._stop = stop
         self._kill = kill
+        self._reload = reload
+        self._terminal = False
         self._listening: Any = None  # an IListeningPort
         self._ending = False
 
@@ -99,11 +105,22 @@ class AthensService(Service):
         # Twisted's own handlers would have twistd end by the signal; a stop that was asked for is no failure.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._signalled)
+        self._terminal = os.isatty(0)
+        signal.signal(signal.SIGHUP, self._hung_up)
+        for start in self._start:
+            start()
         address = self._listening.getHost() if self._listening is not None else None
         # What exists by now stays to the end: it need not be looked through at each collection of garbage.
         gc.collect()
         gc.freeze()
         log.info("Starting application", version=__version__, tcpPort=getattr(address, "port", None))
+
+    def _hung_up(self, number: int, frame: object) -> None:
+        if not self._terminal or os.isatty(0):
+            self._reactor.callFromThread(self._reload)
+        elif not self._ending:
+            # The window in which we ran was closed; the system may say so twice.
+            self._signalled(number, frame)
 
     def _signalled(self, number: int, frame: object) -> None:
         if self._ending:

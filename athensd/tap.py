@@ -9,25 +9,30 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
+import structlog
 from treq.client import HTTPClient
 from twisted.application.service import IService
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThreadPool
 from twisted.python import usage
 from twisted.python.logfile import LogFile
 from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HostnameCachingHTTPSPolicy, HTTPConnectionPool
 
 from athensd import __version__
-from athensd.config import Config, ConfigError, load
+from athensd.config import Config, ConfigError, changes, load
 from athensd.flight import MemoryFlight, WatchedFlight
 from athensd.freshness import Freshness
 from athensd.index import MemoryIndex, NoIndex
 from athensd.interfaces import IOrigin, IStorage
-from athensd.observe.logs import TwistedEvents, configure_logs
+from athensd.observe.debug import DebugListener
+from athensd.observe.logs import TwistedEvents, configure_logs, set_log_level
+from athensd.observe.stats import Stats, make_stats
+from athensd.observe.underway import UnderWay
 from athensd.origin.bounded import BoundedOrigin
 from athensd.origin.chain import ChainOrigin, OffOrigin, parse_goproxy
 from athensd.origin.direct import DirectOrigin
@@ -38,14 +43,20 @@ from athensd.proxy import Proxy
 from athensd.service import AthensService
 from athensd.spool import Spool
 from athensd.stash import Stash
+from athensd.steps import watch
 from athensd.storage.disk import DiskStorage
 from athensd.storage.memory import MemoryStorage
 from athensd.storage.watched import WatchedStorage
 from athensd.web.download import DownloadRoutes
-from athensd.web.pages import PageRoutes
+from athensd.web.pages import Exposition, PageRoutes
 from athensd.web.request import AthensSite
 from athensd.web.routes import site_resource
 
+if TYPE_CHECKING:
+    from athensd.observe.trace_export import TraceExport
+    from athensd.observe.traces import Traces
+
+log = structlog.get_logger()
 DEFAULT_FILE = "athens.toml"
 ROBOTS = b"User-agent: *\nDisallow: /\n"
 
@@ -71,7 +82,26 @@ def makeService(options: Options) -> IService:
 
     reactor: Any = _reactor  # its static type knows only what all reactors can
     config = _configuration(options["config-file"])
-    configure_logs(config.log_level, config.log_format, _log_stream(options))
+    trace_export, traces = _traces(config, reactor)
+    configure_logs(
+        config.log_level,
+        config.log_format,
+        _log_stream(options),
+        trace=traces.ids if traces else None,
+        cloud_runtime=config.cloud_runtime,
+        google_project=config.google_project,
+    )
+    stats = make_stats(
+        config.stats_exporter,
+        config.stats_exporter_url,
+        reactor,
+        environ=os.environ,
+        project=config.google_project,
+        open_connections=lambda: site.connections,
+        dropped_spans=lambda: trace_export.dropped if trace_export else 0,
+    )
+    under_way = UnderWay() if config.enable_pprof else None
+    watch(*(watcher for watcher in (stats and stats.metrics, under_way) if watcher), tracer=traces)
 
     go_binary = _go_binary(config.go_binary)
     go_settings = _go_settings(go_binary, config.go_binary_env_vars)
@@ -128,9 +158,22 @@ def makeService(options: Options) -> IService:
     site = AthensSite(
         site_resource(
             DownloadRoutes(proxy, go_settings["GONOPROXY"]),
-            PageRoutes(storage, index, _robots(config.robots_file)),
+            PageRoutes(storage, index, _robots(config.robots_file), _exposition(stats, in_thread)),
         )
     )
+    debug = under_way and DebugListener(
+        reactor,
+        config.pprof.host,
+        config.pprof.port,
+        under_way,
+        {
+            "open connections": lambda: site.connections,
+            "questions that wait for a go command": lambda: direct.waiting,
+            "answers remembered": lambda: freshness.size,
+            "fetches and refreshes under way": lambda: memory_flight.size,
+        },
+    )
+    observers: list[Any] = [each for each in (trace_export, stats, debug) if each]
     return AthensService(
         reactor,
         site,
@@ -139,7 +182,14 @@ def makeService(options: Options) -> IService:
         shutdown_timeout=config.shutdown_timeout,
         log_observer=TwistedEvents(),
         kill=go.kill,
-        stop=(memory_flight.stop, go.stop, *(each.close for each in {spool, store_spool})),
+        start=[each.start for each in observers],
+        stop=[
+            memory_flight.stop,
+            go.stop,
+            *(each.close for each in {spool, store_spool}),
+            lambda: _all_stopped(observers),
+        ],
+        reload=lambda: _reload(config, options["config-file"]),
     )
 
 
@@ -159,6 +209,44 @@ def _configuration(name: str | None) -> Config:
         return load(text, os.environ, name)
     except ConfigError as error:
         raise _end(str(error)) from error
+
+
+def _traces(config: Config, reactor: Any) -> tuple[TraceExport, Traces] | tuple[None, None]:
+    """Where traces are sent to, and what makes them; nothing of it is imported where there are to be none."""
+    if config.trace_exporter in {"", "none"}:
+        return None, None
+    from athensd.observe.trace_export import TraceExport
+    from athensd.observe.traces import Traces, resource
+
+    export = TraceExport(config.trace_exporter, config.trace_exporter_url, reactor)
+    fraction = 1.0 if config.go_env == "development" else config.trace_sampling_fraction
+    return export, Traces(export.deliver, resource(config.go_env), fraction=fraction, slow=config.trace_slow)
+
+
+async def _all_stopped(observers: Sequence[Any]) -> None:
+    """At the same time: each of them may wait a while for a server that does not answer."""
+    await gatherResults([Deferred.fromCoroutine(each.stop()) for each in observers])
+
+
+def _exposition(stats: Stats | None, in_thread: Callable[..., Any]) -> Exposition | None:
+    """The metrics as a page, if they are to be one; with many series that is work for a thread."""
+    page = stats.exposition if stats else None
+    return (lambda accept: in_thread(page, accept)) if page else None
+
+
+def _reload(running: Config, name: str | None) -> None:
+    """Read the settings again and take over what can be changed while running; what is wrong changes nothing."""
+    try:
+        wanted = _configuration(name)
+    except SystemExit as error:
+        log.error("the configuration stays as it was", problems=str(error))
+        return
+    later = ", ".join(key for key in changes(running, wanted) if key != "LogLevel")
+    set_log_level("info")  # else the answer might not be seen
+    log.info(
+        "configuration read again", **{"log-level": wanted.log_level}, **({"needs-a-restart": later} if later else {})
+    )
+    set_log_level(wanted.log_level)
 
 
 def _log_stream(options: Options) -> TextIO:

@@ -27,7 +27,8 @@ def test_a_service_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     """With a file of settings there is a service, which listens to nothing before it is started."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GOPROXY", "off")
-    monkeypatch.setattr(tap, "configure_logs", lambda *arguments: None)  # it is for the whole process
+    monkeypatch.setenv("ATHENS_STATS_EXPORTER", "none")
+    monkeypatch.setattr(tap, "configure_logs", lambda *_, **__: None)  # it is for the whole process
     Path("my.toml").write_text('StorageType = "disk"\n[Storage.Disk]\nRootPath = "store"\n')
     options = tap.Options()
     options.parseOptions(["--config-file", "my.toml"])

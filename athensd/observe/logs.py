@@ -1,14 +1,21 @@
-"""Log lines: ``plain`` for people, ``json`` for machines; ours and Twisted's in one form and one stream.
+"""Log lines: ``plain`` for people, ``json`` for machines, and JSON as Google Cloud reads it.
 
-The names of the fields are Athens' own (``http-method``, ``http-status``, ``request-id`` …), so that dashboards made
-for it go on working.
+Ours and Twisted's have one form and one stream.  The names of the fields are Athens' own (``http-method``,
+``http-status``, ``request-id`` …), so that dashboards made for it go on working.  Only ``plain`` makes the line of a
+request short: nobody reads it by names.
 """
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import sys
-from typing import TextIO
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from threading import Lock
+from typing import Any, TextIO
 
 import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
@@ -16,45 +23,213 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from zope.interface import implementer
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+REQUEST = "incoming request"
+_IDS = ("request-id", "trace-id", "span-id")
+
+_DIM, _BOLD, _RED, _GREEN, _YELLOW, _CYAN = "2", "1", "31", "32", "33", "36"
+_OF_LEVEL = {"debug": _DIM, "info": _GREEN, "warning": _YELLOW, "error": _RED, "critical": _RED}
+_OF_STATUS = {"2": _GREEN, "3": _CYAN, "4": _YELLOW, "5": _RED}
+
+Place = Callable[[], Mapping[str, str]]
+"""Where we are: ``trace-id``, ``span-id`` and ``sampled`` ("1", "0"), or nothing."""
+Paint = Callable[[str, str], str]
 
 
-def configure_logs(level: str, format: str, stream: TextIO | None = None) -> None:
+def configure_logs(
+    level: str,
+    format: str,
+    stream: TextIO | None = None,
+    *,
+    trace: Place | None = None,
+    cloud_runtime: str = "none",
+    google_project: str = "",
+) -> None:
     """From now on write lines of at least ``level`` (debug, info, warning, error) in ``format`` (plain, json).
 
     ``stream`` is standard output as it is now: once twistd has taken that over for its own log, what is written to it
-    would come back as an event.
+    would come back as an event.  ``trace`` says which trace a line belongs to.  With ``cloud_runtime`` "GCP" the form
+    is Google's, and ``google_project`` is where its traces are.
     """
     out = stream or sys.stdout
+    lines = _Lines(out)
+    google = cloud_runtime == "GCP"
+    place = [] if trace is None else [_google_place(trace, google_project) if google else _place(trace)]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            *_rendered(format, out),
+            *place,
+            structlog.processors.format_exc_info,
+            _google() if google else _json() if format == "json" else _plain(out),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(out),
+        logger_factory=lambda *names: lines,
         cache_logger_on_first_use=False,
     )
+    set_log_level(level)
 
 
-def _rendered(format: str, out: TextIO) -> list[Processor]:
-    if format == "json":
-        return [
-            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-            structlog.processors.format_exc_info,
-            structlog.processors.EventRenamer("msg"),
-            structlog.processors.JSONRenderer(default=str),
-        ]
+def set_log_level(level: str) -> None:
+    """From now on write lines of at least this level."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]))
+
+
+class _Lines:
+    """The stream, a whole line at a time, from any thread.
+
+    Each line is given to the system at once, so that none is missing when the process is killed.  One that cannot be
+    written (a full disk, a terminal that has gone) is lost, and nothing else is.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        # As bytes it does not matter which characters the locale can write.  A log file of twistd has no buffer.
+        self._stream: Any = getattr(stream, "buffer", stream)
+        self._as_bytes = self._stream is not stream
+        self._lock = Lock()
+
+    def write(self, line: str) -> None:
+        text = line + "\n"
+        with self._lock:
+            try:
+                self._stream.write(text.encode() if self._as_bytes else text)
+                self._stream.flush()
+            except (OSError, ValueError):  # the latter of a closed stream
+                pass
+
+    debug = info = warning = error = critical = write  # as structlog calls it
+
+
+def _place(trace: Place) -> Processor:
+    def add(logger: WrappedLogger, level: str, event: EventDict) -> EventDict:
+        here = trace()
+        if here:
+            event["trace-id"] = here["trace-id"]
+            event["span-id"] = here["span-id"]
+        return event
+
+    return add
+
+
+def _google_place(trace: Place, project: str) -> Processor:
+    """As Cloud Logging joins a line with its trace."""
+    prefix = f"projects/{project}/traces/" if project else ""
+
+    def add(logger: WrappedLogger, level: str, event: EventDict) -> EventDict:
+        here = trace()
+        if here:
+            event["logging.googleapis.com/trace"] = prefix + here["trace-id"]
+            event["logging.googleapis.com/spanId"] = here["span-id"]
+            event["logging.googleapis.com/trace_sampled"] = here["sampled"] == "1"
+        return event
+
+    return add
+
+
+def _json() -> Processor:
+    encode = _encoder()
+
+    def form(logger: WrappedLogger, level: str, event: EventDict) -> str:
+        return encode({"time": datetime.now(UTC), "level": level, "msg": event.pop("event"), **event})
+
+    return form
+
+
+def _google() -> Processor:
+    encode = _encoder()
+
+    def form(logger: WrappedLogger, level: str, event: EventDict) -> str:
+        if "exception" in event:
+            # Where Error Reporting looks first.
+            event["stack_trace"] = event.pop("exception")
+        head = {"timestamp": datetime.now(UTC), "severity": level.upper(), "message": event.pop("event")}
+        return encode({**head, **event})
+
+    return form
+
+
+def _encoder() -> Callable[[object], str]:
+    """To JSON; what that does not know becomes text.  orjson, if it is there, takes a tenth of the time."""
+    anything = json.JSONEncoder(default=_text).encode
+    try:
+        import orjson
+    except ImportError:
+        return anything
+
+    def encode(line: object) -> str:
+        try:
+            return orjson.dumps(line, default=_text).decode()
+        except TypeError:  # it takes no number beyond 64 bits and no half of a surrogate pair
+            return anything(line)
+
+    return encode
+
+
+def _text(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _plain(out: TextIO) -> Processor:
+    terminal = hasattr(out, "isatty") and out.isatty()
+    paint = _painted if terminal and not os.environ.get("NO_COLOR") else _unpainted
+    # Who looks at a terminal knows the day.
+    clock = "%H:%M:%S" if terminal else "%Y-%m-%d %H:%M:%S"
+
+    def form(logger: WrappedLogger, level: str, event: EventDict) -> str:
+        exception = event.pop("exception", "")
+        ids = {name: event.pop(name) for name in _IDS if name in event}
+        words = [paint(time.strftime(clock), _DIM), paint(f"{level:<7}", _OF_LEVEL.get(level, ""))]
+        text = event.pop("event")
+        words += _request(event, paint) if text == REQUEST else [paint(_harmless(str(text)), _BOLD)]
+        words += [f"{paint(name, _CYAN)}={shown(value)}" for name, value in event.items() if value != ""]
+        words += [paint(f"{name}={shown(value)}", _DIM) for name, value in ids.items()]
+        return " ".join(words) + (f"\n{_harmless(exception, keep=chr(10))}" if exception else "")
+
+    return form
+
+
+def _request(event: EventDict, paint: Paint) -> list[str]:
+    """The line of a request in columns; takes out of ``event`` what it shows, or what the path shows."""
+    status = str(event.pop("http-status", ""))
+    event.pop("module", None)
+    event.pop("version", None)
     return [
-        structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False, key="timestamp"),
-        _without_empty_fields,
-        structlog.dev.ConsoleRenderer(colors=out.isatty(), sort_keys=False, pad_event_to=20),
+        f"{shown(event.pop('http-method', '')):<4}",
+        paint(f"{status:<3}", _OF_STATUS.get(status[:1], "")),
+        f"{event.pop('cache', ''):<8}",
+        f"{_duration(event.pop('ms', 0)):>8}",
+        f"{_size(event.pop('bytes', 0)):>8}",
+        paint(shown(event.pop("http-path", "")), _BOLD),
+        shown(event.pop("client", "")),
     ]
 
 
-def _without_empty_fields(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
-    """A field that says nothing only makes a line longer for whoever reads it."""
-    return {key: value for key, value in event.items() if value != ""}
+def _duration(ms: float) -> str:
+    return f"{ms:.1f} ms" if ms < 1000 else f"{ms / 1000:.1f} s"
+
+
+def _size(count: int) -> str:
+    if count < 1000:
+        return f"{count} B"
+    return f"{count / 1000:.1f} kB" if count < 1_000_000 else f"{count / 1_000_000:.1f} MB"
+
+
+def shown(value: object) -> str:
+    """A value as one word."""
+    text = str(value)
+    return text if text.isprintable() and not set(text) & set(" ='\"") else repr(text)
+
+
+def _harmless(text: str, keep: str = "") -> str:
+    """Without what a terminal would obey: clients choose some of our text."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in keep else repr(char)[1:-1] for char in text)
+
+
+def _painted(text: str, colour: str) -> str:
+    return f"\x1b[{colour}m{text}\x1b[0m" if colour else text
+
+
+def _unpainted(text: str, colour: str) -> str:
+    return text
 
 
 @implementer(ILogObserver)

@@ -15,7 +15,7 @@ from contextvars import ContextVar, Token
 from typing import cast
 
 from attrs import define, field
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, TracerProvider
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
@@ -239,6 +239,12 @@ class Traces:
             self._deliver(span)
         elif not root.over and len(root.waiting) < SPANS_KEPT_BACK:
             root.waiting.append(span)
+
+
+def resource(environment: str) -> Resource:
+    """Who we are: our name and version and the name of our ``environment``, unless OTEL_* variables say otherwise."""
+    ours = {"service.name": "athensd", "service.version": __version__, "deployment.environment.name": environment}
+    return Resource(ours).merge(OTELResourceDetector().detect())
 
 
 def _flagged(context: SpanContext, *, sampled: bool) -> SpanContext:

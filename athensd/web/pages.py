@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -43,7 +43,7 @@ go mod download</pre>
 """
 
 
-Exposition = Callable[[str], tuple[bytes, str]]
+Exposition = Callable[[str], Awaitable[tuple[bytes, str]]]
 """From an ``Accept`` header to the metrics as text and their content type."""
 
 
@@ -121,7 +121,7 @@ class PageRoutes:
     async def _exposition(self, request: AthensRequest) -> None:
         if self._metrics is None:
             raise NotFound('there are no metrics to be had here (StatsExporter is not "prometheus")')
-        text, type = self._metrics(request.getHeader("accept") or "")
+        text, type = await self._metrics(request.getHeader("accept") or "")
         await _send(request, text, type)
 
 

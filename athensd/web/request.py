@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from typing import Any, AnyStr
-from weakref import WeakSet
+from weakref import WeakValueDictionary
 
 import structlog
 from twisted.internet.defer import Deferred
@@ -25,6 +25,7 @@ SERVER = f"athensd/{__version__}".encode()
 METHODS = (b"GET", b"HEAD")
 NOBODY_WAITED = 499
 """What the log has for a status when the client left before there was one, as nginx has it."""
+_USERINFO = re.compile(r"//[^/]*@")
 _GOOD_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
@@ -114,7 +115,8 @@ class AthensRequest(Request):
         """What is known from the start."""
         return {
             "method": self.method.decode() if self.method in METHODS else "other",
-            "path": self.path.decode("ascii", "replace")[:512],
+            # Who asks for a whole URL, as of a forwarding proxy, may have put a password into it.
+            "path": _USERINFO.sub("//", self.path.decode("ascii", "replace"))[:512],
             "client": getattr(self.getClientAddress(), "host", ""),
             "request_id": self.request_id,
         }
@@ -166,19 +168,20 @@ class AthensSite(Site):
         super().__init__(resource, requestFactory=AthensRequest, **kwargs)
         self.busy: set[AthensRequest] = set()
         self.draining = False
-        self._shells: WeakSet[Any] = WeakSet()
+        self._shells: WeakValueDictionary[int, Any] = WeakValueDictionary()
         self._idle: list[Deferred[None]] = []
 
     def buildProtocol(self, addr: Any) -> Any:
         shell = super().buildProtocol(addr)
-        self._shells.add(shell)
+        self._shells[id(shell)] = shell
         return shell
 
     @property
     def connections(self) -> int:
-        """How many connections are open."""
-        # What Twisted builds is a shell that picks the channel for the version of HTTP.
-        channels = (getattr(shell, "_channel", shell) for shell in self._shells)
+        """How many connections are open; a thread may ask too."""
+        shells = [shell for reference in self._shells.valuerefs() if (shell := reference()) is not None]
+        # What Twisted builds is a shell around the channel for the version of HTTP that is spoken.
+        channels = [getattr(shell, "_channel", shell) for shell in shells]
         return sum(1 for channel in channels if getattr(channel.transport, "connected", False))
 
     def log(self, request: Any) -> None:

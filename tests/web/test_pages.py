@@ -45,7 +45,11 @@ def test_metrics(daemon: Daemon, refused: Callable[[Response], None]) -> None:
     absent = daemon.ask("/metrics")
     assert absent.status == 404
     refused(absent)
-    daemon.pages._metrics = lambda accept: (b"up 1\n", f"text/for-{accept}")
+
+    async def exposition(accept: str) -> tuple[bytes, str]:
+        return b"up 1\n", f"text/for-{accept}"
+
+    daemon.pages._metrics = exposition
     answer = daemon.ask("/metrics", headers={"Accept": "x"})
     assert (answer.status, answer.headers["content-type"], answer.body) == (200, "text/for-x", b"up 1\n")
 

@@ -1,0 +1,96 @@
+"""``StatsExporter``: metrics as the settings want them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from athensd.observe.delivery import Delivery
+from athensd.observe.quiet import importing, in_words
+from athensd.observe.reactor_lag import ReactorLag
+
+if TYPE_CHECKING:
+    from athensd.observe.metrics import Metrics
+    from athensd.observe.push import Destination, Push
+
+Exposition = Callable[[str], tuple[bytes, str]]
+"""From an ``Accept`` header to the metrics as text and their content type."""
+
+EXPORTERS = ("datadog", "otlp", "prometheus", "stackdriver")
+
+
+class Stats:
+    """Metrics and their export.  ``exposition`` is there when they are to be had at ``/metrics``."""
+
+    def __init__(self, metrics: Metrics, lag: ReactorLag, exposition: Exposition | None, push: Push | None) -> None:
+        self.metrics = metrics
+        self.exposition = exposition
+        self._lag = lag
+        self._push = push
+
+    def start(self) -> None:
+        """Begin to measure the reactor, which must run by now, and to send."""
+        self._lag.start()
+        if self._push is not None:
+            self._push.start()
+
+    async def stop(self) -> None:
+        """Send a last time; that takes little more than a second at most."""
+        self._lag.stop()
+        if self._push is not None:
+            await self._push.stop()
+
+
+def make_stats(
+    exporter: str,
+    url: str,
+    reactor: Any,
+    *,
+    environ: Mapping[str, str],
+    project: str,
+    open_connections: Callable[[], int],
+    dropped_spans: Callable[[], int],
+) -> Stats | None:
+    """What ``exporter`` names; ``None`` when that is nothing or, with a line that says why, when it cannot be.
+
+    The libraries are imported at once: that stops all threads for a while, so it belongs before the reactor runs.
+    """
+    if exporter in {"", "none"}:
+        return None
+    try:
+        with importing(exporter):
+            from athensd.observe.metrics import Metrics
+            from athensd.observe.prometheus import exposition
+            from athensd.observe.push import Push
+
+            destination = _destination(exporter, url, environ, project)
+    except Exception as error:  # whatever a library may do when it is imported
+        Delivery("metrics", exporter, url, reactor.callFromThread).failed(in_words(error))
+        return None
+    metrics = Metrics(open_connections=open_connections, dropped_spans=dropped_spans)
+    registry = metrics.instruments.registry
+    lag = ReactorLag(reactor, metrics.instruments.reactor_lag.observe)
+    if destination is None:
+        return Stats(metrics, lag, lambda accept: exposition(registry, accept), None)
+    delivery = Delivery("metrics", exporter, destination.address, reactor.callFromThread)
+    return Stats(metrics, lag, None, Push(destination, registry.collect, delivery, reactor))
+
+
+def _destination(exporter: str, url: str, environ: Mapping[str, str], project: str) -> Destination | None:
+    """Where metrics are sent to; ``None`` is for Prometheus, which comes and asks."""
+    match exporter:
+        case "prometheus":
+            return None
+        case "datadog":
+            from athensd.observe.dogstatsd import dogstatsd
+
+            return dogstatsd(url, environ)
+        case "otlp":
+            from athensd.observe.otlp_metrics import otlp
+
+            return otlp(url, environ)
+        case "stackdriver":
+            from athensd.observe.stackdriver_metrics import stackdriver
+
+            return stackdriver(url, project)
+    raise ValueError(f"there is no such exporter; there are {', '.join(EXPORTERS)}")
