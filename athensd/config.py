@@ -68,6 +68,7 @@ class Config:
     list_fresh: int = 60
     list_stale: int = 86400
     not_found_fresh: int = 60
+    network_mode: str = "strict"
     listen: Listen = field(factory=Listen)
     storage_type: str = "memory"
     index_type: str = "none"

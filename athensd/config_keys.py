@@ -230,6 +230,7 @@ KEYS = [
     _there("ShutdownTimeout", "ATHENS_SHUTDOWN_TIMEOUT", NUMBER, _between(0)),
     _there("ListFresh", "ATHENS_LIST_FRESH", NUMBER, _between(0)),
     _there("ListStale", "ATHENS_LIST_STALE", NUMBER, _between(0)),
+    _there("NetworkMode", "ATHENS_NETWORK_MODE", TEXT, _one_of("strict", "fallback", "offline", empty="strict")),
     _there("NotFoundFresh", "ATHENS_NOT_FOUND_FRESH", NUMBER, _between(0, 60)),
     _there("Port", "ATHENS_PORT", ADDRESS, _listen(Listen()), field="listen", also="PORT", empty_counts=False),
     _there(
@@ -268,7 +269,6 @@ KEYS = [
     _later("NoSumPatterns", "ATHENS_GONOSUM_PATTERNS", LIST, []),
     _later("DownloadMode", "ATHENS_DOWNLOAD_MODE", TEXT, "sync"),
     _later("DownloadURL", "ATHENS_DOWNLOAD_URL", TEXT, ""),
-    _later("NetworkMode", "ATHENS_NETWORK_MODE", TEXT, "strict"),
     # The tables of what cannot be chosen yet: Athens' sample carries them filled, so only their spelling matters.
     Key("SingleFlight.Etcd.Endpoints", "ATHENS_ETCD_ENDPOINTS"),
     Key("SingleFlight.Redis.Endpoint", "ATHENS_REDIS_ENDPOINT"),

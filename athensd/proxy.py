@@ -6,9 +6,10 @@ the stash; what may change goes through the freshness.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from typing import cast
+from enum import Enum
+from typing import TypeVar, cast
 
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
@@ -23,6 +24,7 @@ from athensd.interfaces import Blob, IOrigin, IStorage, Kind
 from athensd.stash import Stash
 from athensd.waiting import within
 
+T = TypeVar("T")
 NOT_VERSIONS = frozenset({"latest", "upgrade", "patch"})
 """Queries of the go command's own that it never sends (``@latest`` is an endpoint of its own)."""
 
@@ -53,6 +55,14 @@ class _Known:
         return cls(all_versions, render_list(all_versions).encode())
 
 
+class Network(Enum):
+    """What is asked of others: whatever is needed; what the store cannot answer when asking fails; nothing."""
+
+    STRICT = "strict"
+    FALLBACK = "fallback"
+    OFFLINE = "offline"
+
+
 class Proxy:
     """``stored_only`` asks for what is here, without fetching anything (``Disable-Module-Fetch``)."""
 
@@ -65,6 +75,7 @@ class Proxy:
         freshness: Freshness,
         clock: IReactorTime,
         timeout: float,
+        network: Network = Network.STRICT,
     ) -> None:
         self._storage = storage
         self._origin = origin
@@ -72,25 +83,30 @@ class Proxy:
         self._freshness = freshness
         self._clock = clock
         self._timeout = timeout
+        self._network = network
 
     async def list(self, path: str, *, stored_only: bool = False) -> Answer:
         """All known versions of a module but pseudo-versions, stored ones and the origin's, in their order."""
         key = list_key(path)
-        if stored_only:
+        if self._asks_nobody(stored_only):
             known = cast("Remembered[_Known] | None", self._freshness.peek(key)) or await self._stored_list(path)
         else:
-            known = await self._freshness.get(key, lambda: self._merged_list(path))
+            known = await self._or_stored(
+                self._freshness.get(key, lambda: self._merged_list(path)), lambda: self._stored_list(path)
+            )
         learned = self._freshness.learned(path)
         text = known.value.text if learned <= known.value.versions else _Known.of(known.value.versions | learned).text
         return Answer(BytesBlob(text), known.state, known.age)
 
     async def latest(self, path: str, *, stored_only: bool = False) -> Answer:
         """The ``.info`` of the version that ``@latest`` stands for."""
-        if stored_only:
-            peeked = self._freshness.peek(query_key(path, "latest"))
-            known = cast("Remembered[Info] | None", peeked) or Remembered(await self._stored_latest(path), 0.0, "hit")
+        key = query_key(path, "latest")
+        if self._asks_nobody(stored_only):
+            known = cast("Remembered[Info] | None", self._freshness.peek(key)) or await self._stored_latest(path)
         else:
-            known = await self._freshness.get(query_key(path, "latest"), lambda: self._found_latest(path))
+            known = await self._or_stored(
+                self._freshness.get(key, lambda: self._found_latest(path)), lambda: self._stored_latest(path)
+            )
         learned = self._freshness.learned(path)
         best = latest_of(Listed(version) for version in {known.value.version, *learned})
         blob: Blob = BytesBlob(render_info(known.value))
@@ -126,7 +142,7 @@ class Proxy:
         try:
             return await self._answer(version, kind, await self._storage.open(version, kind), "hit")
         except NotFound:
-            if stored_only:
+            if self._asks_nobody(stored_only):
                 raise NotFound(f"{version} {kind.value}: not stored here, and fetching was not wanted") from None
         blob = await self._freshness.unless_absent(file_key(version, kind), lambda: self._stash.fetch(version, kind))
         return await self._answer(version, kind, blob, "miss")
@@ -145,12 +161,27 @@ class Proxy:
     async def _resolved(self, path: str, query: str, stored_only: bool) -> Remembered[Info]:
         check_query(path, query)
         key = query_key(path, query)
-        if not stored_only:
-            return await self._freshness.get(key, lambda: self._found(path, query))
-        known = cast("Remembered[Info] | None", self._freshness.peek(key))
-        if known is None:
-            raise NotFound(f"{path}@{query}: not known here, and asking was not wanted")
-        return known
+        if self._asks_nobody(stored_only):
+            known = cast("Remembered[Info] | None", self._freshness.peek(key))
+            return known or await self._stored_match(path, query)
+        return await self._or_stored(
+            self._freshness.get(key, lambda: self._found(path, query)), lambda: self._stored_match(path, query)
+        )
+
+    def _asks_nobody(self, stored_only: bool) -> bool:
+        return stored_only or self._network is Network.OFFLINE
+
+    async def _or_stored(self, asked: Awaitable[T], stored: Callable[[], Awaitable[T]]) -> T:
+        """What is asked for; where that fails, in fallback, what is stored, and the failure if nothing is."""
+        try:
+            return await asked
+        except UpstreamFailed as failure:
+            if self._network is not Network.FALLBACK:
+                raise
+            try:
+                return await stored()
+            except NotFound:
+                raise failure from None
 
     async def _found(self, path: str, query: str) -> Info:
         if is_prefix_query(query):
@@ -172,16 +203,23 @@ class Proxy:
         except NotFound as error:
             # The origin is gone; what was stored stays.
             try:
-                return await self._stored_latest(path)
+                return (await self._stored_latest(path)).value
             except NotFound:
                 raise error from None
 
-    async def _stored_latest(self, path: str) -> Info:
+    async def _stored_latest(self, path: str) -> Remembered[Info]:
         stored = await self._storage.versions(path)
         best = latest_of(Listed(version) for version in stored)
         if best is None:
             raise NotFound(f"{path}: no version of it is stored here")
-        return await self._stored_info(path, best, stored_only=True)
+        return Remembered(await self._stored_info(path, best, stored_only=True), 0.0, "hit")
+
+    async def _stored_match(self, path: str, query: str) -> Remembered[Info]:
+        """What a prefix such as ``v1`` stands for among the stored versions; what a branch is, the store cannot say."""
+        best = match_prefix(query, await self._storage.versions(path))
+        if best is None:
+            raise NotFound(f"{path}@{query}: not known here, and asking was not wanted")
+        return Remembered(await self._stored_info(path, best, stored_only=True), 0.0, "hit")
 
     async def _stored_info(self, path: str, version: str, *, stored_only: bool) -> Info:
         answer = await self._file(ModuleVersion(path, version), Kind.INFO, stored_only)

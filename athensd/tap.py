@@ -39,7 +39,7 @@ from athensd.origin.direct import DirectOrigin
 from athensd.origin.go_process import GoCommand
 from athensd.origin.transfer import Transfer
 from athensd.origin.upstream import UpstreamOrigin
-from athensd.proxy import Proxy
+from athensd.proxy import Network, Proxy
 from athensd.service import AthensService
 from athensd.spool import Spool
 from athensd.stash import Stash
@@ -153,7 +153,13 @@ def makeService(options: Options) -> IService:
         timeout=config.stash_timeout,
     )
     proxy = Proxy(
-        storage=storage, origin=origin, stash=stash, freshness=freshness, clock=reactor, timeout=config.timeout
+        storage=storage,
+        origin=origin,
+        stash=stash,
+        freshness=freshness,
+        clock=reactor,
+        timeout=config.timeout,
+        network=Network(config.network_mode),
     )
     site = AthensSite(
         site_resource(

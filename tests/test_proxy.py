@@ -14,7 +14,7 @@ from athensd.freshness import Freshness
 from athensd.gomod.version import ModuleVersion
 from athensd.index import MemoryIndex
 from athensd.interfaces import WHOLE, Kind
-from athensd.proxy import Proxy
+from athensd.proxy import Network, Proxy
 from athensd.spool import Spool
 from athensd.stash import Stash
 from athensd.storage.memory import MemoryStorage
@@ -29,7 +29,7 @@ STABLE = {"v1.0.0", "v1.2.0", "v1.2.3", "v1.10.0", "v1.11.0-rc.1"}
 class Room:
     """A proxy over a memory storage and an origin that has ``versions`` of one module."""
 
-    def __init__(self, tmp_path):
+    def __init__(self, tmp_path, network=Network.STRICT):
         self.clock = Clock()
         spool = Spool(tmp_path)
         self.storage = MemoryStorage(spool)
@@ -54,6 +54,7 @@ class Room:
             freshness=self.freshness,
             clock=self.clock,
             timeout=20,
+            network=network,
         )
 
     def publish(self, *versions, path=PATH, latest=None):
@@ -476,7 +477,7 @@ class TestStoredOnly:
         assert room.latest(stored_only=True) == "v1.1.0"
 
     @pytest.mark.parametrize("verb", VERBS)
-    @pytest.mark.parametrize("query", ["main", "v1"])
+    @pytest.mark.parametrize("query", ["main", "v2"])
     def test_unknown_queries(self, room, verb, query):
         """What nobody looked up before is not known."""
         room.store("v1.0.0")
@@ -516,3 +517,59 @@ def test_version_is_complete_after_a_pinned_build(room):
     room.ask("zip", PATH, M.version)
     assert list(result_of(room.storage.versions(PATH))) == [M.version]
     assert set(room.origin.fetched()) == WHOLE
+
+
+def ask_all(room):
+    """Everything that a store can answer."""
+    return (
+        room.list(),
+        room.latest(),
+        room.info("v1.0"),
+        room.info("v1.1.0"),
+        room.ask("mod", PATH, "v1.1.0")[0].state,
+        room.ask("zip", PATH, "v1.0.0")[0].state,
+    )
+
+
+STORED = (["v1.0.0", "v1.1.0"], "v1.1.0", "v1.0.0", "v1.1.0", "hit", "hit")
+
+
+def test_offline(tmp_path):
+    """Everything is answered from the store, and nobody is asked for anything."""
+    room = Room(tmp_path, Network.OFFLINE)
+    room.store("v1.0.0", "v1.1.0")
+    room.publish("v1.2.0", latest="v1.2.0")
+    assert ask_all(room) == STORED
+    for verb, *arguments in (("info", "main"), ("info", "v1.2.0"), ("zip", "v1.2.0"), ("info", "v2")):
+        with pytest.raises(NotFound):
+            room.ask(verb, PATH, *arguments)
+    with pytest.raises(NotFound):
+        room.ask("list", "example.test/other")
+    assert room.origin.asked == []
+
+
+def test_fallback(tmp_path):
+    """While asking fails the store answers; what it does not have is still a failure, and nothing is remembered."""
+    room = Room(tmp_path, Network.FALLBACK)
+    room.store("v1.0.0", "v1.1.0")
+    room.publish("v1.2.0", latest="v1.2.0")
+    room.origin.failure = UpstreamFailed("the origin is away")
+    assert ask_all(room) == STORED
+    for verb, *arguments in (("info", "main"), ("info", "v1.2.0"), ("zip", "v1.2.0"), ("info", "v2")):
+        with pytest.raises(UpstreamFailed):
+            room.ask(verb, PATH, *arguments)
+    with pytest.raises(UpstreamFailed):
+        room.ask("list", "example.test/other")
+    room.origin.failure = None
+    assert (room.list(), room.latest()) == (["v1.0.0", "v1.1.0", "v1.2.0"], "v1.2.0")
+
+
+def test_strict(tmp_path):
+    """While asking fails, what changes cannot be told, whatever is stored."""
+    room = Room(tmp_path)
+    room.store("v1.0.0")
+    room.origin.failure = UpstreamFailed("the origin is away")
+    for verb, *arguments in (("list",), ("latest",), ("info", "v1.0")):
+        with pytest.raises(UpstreamFailed):
+            room.ask(verb, PATH, *arguments)
+    assert room.ask("zip", PATH, "v1.0.0")[0].state == "hit"
