@@ -1,5 +1,6 @@
 """Packaging.  Tools are set up in pyproject.toml."""
 
+from itertools import chain
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -10,6 +11,21 @@ version = next(
     for line in (here / "athensd" / "__init__.py").read_text().splitlines()
     if line.startswith("__version__")
 )
+
+# Whatever metrics are sent to, prometheus-client keeps them.
+exporters = {
+    "otlp": ["opentelemetry-exporter-otlp-proto-http>=1.27", "prometheus-client>=0.20"],
+    "otlp-grpc": ["opentelemetry-exporter-otlp-proto-grpc>=1.27"],
+    "jaeger": ["opentelemetry-exporter-jaeger-thrift==1.21.0", "deprecated"],
+    "stackdriver": [
+        "opentelemetry-exporter-gcp-trace>=1.7",
+        # It has no other releases than such.
+        "opentelemetry-exporter-gcp-monitoring>=1.7.0a0",
+        "prometheus-client>=0.20",
+    ],
+    "datadog": ["datadog>=0.49", "ddtrace>=4.0", "prometheus-client>=0.20"],
+    "prometheus": ["prometheus-client>=0.20"],
+}
 
 setup(
     name="athensd",
@@ -46,12 +62,9 @@ setup(
         "redis": ["redis>=5.0"],
         "postgres": ["psycopg[binary]>=3.1"],
         "mysql": ["PyMySQL>=1.1"],
-        "otlp": ["opentelemetry-exporter-otlp-proto-http>=1.27"],
-        "jaeger": ["opentelemetry-exporter-jaeger-thrift==1.21.0", "deprecated"],
-        "stackdriver": ["opentelemetry-exporter-gcp-trace>=1.7"],
-        "datadog": ["ddtrace>=2.9", "datadog>=0.49"],
-        "prometheus": ["prometheus-client>=0.20"],
+        **exporters,
         "test": [
+            *chain(*exporters.values()),
             "hypothesis>=6.100",
             "mypy>=1.10",
             "mypy-zope>=1.0.5",

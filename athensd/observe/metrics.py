@@ -13,7 +13,15 @@ from collections.abc import Callable
 from attrs import define
 from twisted.internet.defer import CancelledError
 
-from athensd.errors import AthensError, InvalidRequest, NotFound, Overloaded, Unsupported, VerificationFailed
+from athensd.errors import (
+    AthensError,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    StorageFailed,
+    Unsupported,
+    VerificationFailed,
+)
 from athensd.observe.instruments import Instruments
 from athensd.steps import Step
 
@@ -68,6 +76,7 @@ class Metrics:
         self._servers = Few(MOST_HOSTS)
         self._largest_child = 0.0
         self._ask_when_collected(open_connections, dropped_spans)
+        self._begin_at_zero()
         self._storage_took = {
             f"storage.{each}": self.instruments.storage_seconds.labels(each).observe for each in STORAGE_OPERATIONS
         }
@@ -132,6 +141,13 @@ class Metrics:
         instruments.requests_in_progress.set_function(lambda: self._under_way["request"])
         instruments.fetches_in_progress.set_function(lambda: self._under_way["fetch"])
         instruments.go_in_progress.set_function(lambda: self._under_way["go"])
+
+    def _begin_at_zero(self) -> None:
+        # Prometheus sees no increase in a series that begins at 1.
+        for operation in STORAGE_OPERATIONS:
+            self.instruments.storage_failures.labels(operation, StorageFailed.__name__)
+        for result in ("success", "failure"):
+            self.instruments.fetches.labels(result)
 
     def _request(self, step: Step) -> None:
         facts = step.facts

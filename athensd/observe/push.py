@@ -9,6 +9,7 @@ from typing import Any
 from attrs import frozen
 from prometheus_client import Metric
 from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.task import deferLater
 
 from athensd.observe.delivery import Delivery
 from athensd.observe.quiet import in_words
@@ -61,6 +62,7 @@ class Push:
             await self._over.addTimeout(GOODBYE, self._reactor)
         except TimeoutError:
             self._delivery.failed("they could not be sent in time at the end")
+            await deferLater(self._reactor, 0)  # so that the line is still written
 
     def _run(self) -> None:
         self._try()

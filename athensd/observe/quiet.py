@@ -40,6 +40,9 @@ def hush() -> None:
         logger = logging.getLogger(name)
         logger.handlers[:] = [_ear]
         logger.propagate = False
+    for name, other in [*logging.root.manager.loggerDict.items()]:
+        if name.partition(".")[0] in LIBRARIES and isinstance(other, logging.Logger):
+            other.filters.clear()  # which would keep a reason back that was given before
     warnings.filterwarnings("ignore", module=_MODULES)
     # A deprecated class is held against the one who uses it.
     warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"athensd\.observe\b")

@@ -136,7 +136,8 @@ async def test_counts_are_those_of_now() -> None:
 @ensureDeferred
 async def test_children_and_theirs() -> None:
     """Processes under this one are shown by name, not by their arguments, which may hold a password."""
-    with subprocess.Popen(["sh", "-c", "sleep 60 & echo; wait", "sekret"], stdout=subprocess.PIPE) as child:
+    script = 'sleep 60 & until [ "$(cat /proc/$!/comm)" = sleep ]; do :; done; echo; wait'
+    with subprocess.Popen(["sh", "-c", script, "sekret"], stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         child.stdout.readline()
         async with debugging() as debug:
