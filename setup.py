@@ -44,7 +44,7 @@ setup(
         "attrs>=23.1",
         "klein>=24.8",
         "opentelemetry-sdk>=1.27",
-        "python-hcl2>=5.0",
+        "python-hcl2>=8.1,<9",
         "structlog>=24.1",
         "treq>=24.9",
         "Twisted[tls]>=24.7",

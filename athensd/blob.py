@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import BinaryIO
@@ -53,6 +54,24 @@ class FileBlob:
                     raise OSError(errno.EIO, f"{self.path.name} is shorter than it was")
                 left -= len(piece)
                 yield piece
+
+
+class HeldBlob:
+    """A local file that has no name any more: it is gone when nobody holds it."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the file away from ``path``."""
+        self._file = path.open("rb", buffering=0)
+        self.length = os.fstat(self._file.fileno()).st_size
+        path.unlink()
+
+    def file(self) -> BinaryIO | None:
+        return None  # without a name it cannot be opened anew, and all who hold it share one position in it
+
+    async def chunks(self, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+        stop = self.length if stop is None else stop
+        for at in range(start, stop, CHUNK):
+            yield os.pread(self._file.fileno(), min(CHUNK, stop - at), at)
 
 
 async def read_all(blob: Blob) -> bytes:

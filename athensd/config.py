@@ -46,6 +46,7 @@ class Config:
     go_binary_env_vars: Mapping[str, str] = field(factory=dict, repr=False)
     go_get_workers: int = 10
     go_get_dir: str = ""
+    vcs_cache_bytes: int = 20_000_000_000
     protocol_workers: int = 30
     queue_length: int = 1000
     log_level: str = "info"
@@ -69,6 +70,14 @@ class Config:
     list_stale: int = 86400
     not_found_fresh: int = 60
     network_mode: str = "strict"
+    filter_file: str = ""
+    filter_direct: str = "proxy"
+    global_endpoint: str = "http://localhost:3001"
+    validator_hook: str = field(default="", repr=False)
+    validator_timeout: int = 10
+    validator_fresh: int = 60
+    download_mode: str = "sync"
+    download_url: str = ""
     listen: Listen = field(factory=Listen)
     storage_type: str = "memory"
     index_type: str = "none"

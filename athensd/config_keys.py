@@ -121,6 +121,13 @@ def _one_of(*there: str, later: tuple[str, ...] = (), empty: str = "") -> Callab
     return check
 
 
+def _web_address(value: str) -> str:
+    """The URL as it is, which need not be there.  It is never shown: it may hold a password."""
+    if value and not re.match(r"https?://[^/]", value):
+        raise ValueError("must be an address as in http://localhost:3001")
+    return value
+
+
 def _log_level(value: str) -> str:
     """The level for a name that Athens' logger takes, in any case."""
     levels = {"trace": "debug", "warn": "warning", "fatal": "error", "panic": "error"}
@@ -211,6 +218,15 @@ KEYS = [
     _there("GoBinaryEnvVars", "ATHENS_GO_BINARY_ENV_VARS", ASSIGNMENTS, _environment, empty_counts=False),
     _there("GoGetWorkers", "ATHENS_GOGET_WORKERS", NUMBER, _between(1)),
     _there("GoGetDir", "ATHENS_GOGET_DIR"),
+    _there("VCSCacheBytes", "ATHENS_VCS_CACHE_BYTES", NUMBER, _between(0), field="vcs_cache_bytes"),
+    _there("FilterFile", "ATHENS_FILTER_FILE"),
+    _there("FilterDirect", "ATHENS_FILTER_DIRECT", TEXT, _one_of("proxy", "redirect", empty="proxy")),
+    _there("GlobalEndpoint", "ATHENS_GLOBAL_ENDPOINT", TEXT, _web_address),
+    _there("ValidatorHook", "ATHENS_PROXY_VALIDATOR", TEXT, _web_address),
+    _there("ValidatorTimeout", "ATHENS_VALIDATOR_TIMEOUT", NUMBER, _between(1)),
+    _there("ValidatorFresh", "ATHENS_VALIDATOR_FRESH", NUMBER, _between(0)),
+    _there("DownloadMode", "ATHENS_DOWNLOAD_MODE", TEXT, lambda value: value or "sync"),
+    _there("DownloadURL", "ATHENS_DOWNLOAD_URL", field="download_url"),
     _there("ProtocolWorkers", "ATHENS_PROTOCOL_WORKERS", NUMBER, _between(1)),
     _there("QueueLength", "ATHENS_QUEUE_LENGTH", NUMBER, _between(0)),
     _there("LogLevel", "ATHENS_LOG_LEVEL", TEXT, _log_level),
@@ -251,24 +267,19 @@ KEYS = [
     _there("Storage.Disk.RootPath", "ATHENS_DISK_STORAGE_ROOT"),
     _there("Storage.GCP.ProjectID", "GOOGLE_CLOUD_PROJECT", field="google_project"),
     # Not there yet.
-    _later("FilterFile", "ATHENS_FILTER_FILE", TEXT, ""),
     _later("UnixSocket", "ATHENS_UNIX_SOCKET", TEXT, ""),
     _later("TLSCertFile", "ATHENS_TLSCERT_FILE", TEXT, ""),
     _later("TLSKeyFile", "ATHENS_TLSKEY_FILE", TEXT, ""),
-    _later("GlobalEndpoint", "ATHENS_GLOBAL_ENDPOINT", TEXT, "http://localhost:3001"),
     _later("BasicAuthUser", "BASIC_AUTH_USER", TEXT, ""),
     _later("BasicAuthPass", "BASIC_AUTH_PASS", TEXT, ""),
     _later("HomeTemplatePath", "ATHENS_HOME_TEMPLATE_PATH", TEXT, "/var/lib/athens/home.html"),
     _later("ForceSSL", "PROXY_FORCE_SSL", FLAG, False),
-    _later("ValidatorHook", "ATHENS_PROXY_VALIDATOR", TEXT, ""),
     _later("PathPrefix", "ATHENS_PATH_PREFIX", TEXT, ""),
     _later("NETRCPath", "ATHENS_NETRC_PATH", TEXT, ""),
     _later("GithubToken", "ATHENS_GITHUB_TOKEN", TEXT, ""),
     _later("HGRCPath", "ATHENS_HGRC_PATH", TEXT, ""),
     _later("SumDBs", "ATHENS_SUM_DBS", LIST, ["https://sum.golang.org"]),
     _later("NoSumPatterns", "ATHENS_GONOSUM_PATTERNS", LIST, []),
-    _later("DownloadMode", "ATHENS_DOWNLOAD_MODE", TEXT, "sync"),
-    _later("DownloadURL", "ATHENS_DOWNLOAD_URL", TEXT, ""),
     # The tables of what cannot be chosen yet: Athens' sample carries them filled, so only their spelling matters.
     Key("SingleFlight.Etcd.Endpoints", "ATHENS_ETCD_ENDPOINTS"),
     Key("SingleFlight.Redis.Endpoint", "ATHENS_REDIS_ENDPOINT"),

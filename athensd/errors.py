@@ -37,6 +37,15 @@ class Forbidden(AthensError):
     """It may exist, but may not be had from here; asking another server is not the answer."""
 
 
+class Redirected(AthensError):
+    """It is to be had elsewhere: at ``url``, for now (``status`` 303 or 307)."""
+
+    def __init__(self, url: str, status: int = 307) -> None:
+        super().__init__(f"see {url}")
+        self.url = url
+        self.status = status
+
+
 class Conflict(AthensError):
     """Other bytes are stored under this name already.  The first ones stay."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from enum import Enum
-from typing import TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
@@ -21,7 +21,7 @@ from athensd.gomod.info import Info, parse_info, render_info
 from athensd.gomod.listing import Listed, is_prefix_query, latest_of, match_prefix, render_list
 from athensd.gomod.version import ModuleVersion, is_canonical_for
 from athensd.interfaces import Blob, IOrigin, IStorage, Kind
-from athensd.stash import Stash
+from athensd.stash import Fetches
 from athensd.waiting import within
 
 T = TypeVar("T")
@@ -55,6 +55,16 @@ class _Known:
         return cls(all_versions, render_list(all_versions).encode())
 
 
+class Verbs(Protocol):
+    """What the web asks for; see ``Proxy``."""
+
+    async def list(self, path: str, *, stored_only: bool = False) -> Answer: ...
+    async def latest(self, path: str, *, stored_only: bool = False) -> Answer: ...
+    async def info(self, path: str, query: str, *, stored_only: bool = False) -> Answer: ...
+    async def mod(self, path: str, query: str, *, stored_only: bool = False) -> Answer: ...
+    async def zip(self, path: str, query: str, *, stored_only: bool = False) -> Answer: ...
+
+
 class Network(Enum):
     """What is asked of others: whatever is needed; what the store cannot answer when asking fails; nothing."""
 
@@ -71,7 +81,7 @@ class Proxy:
         *,
         storage: IStorage,
         origin: IOrigin,
-        stash: Stash,
+        stash: Fetches,
         freshness: Freshness,
         clock: IReactorTime,
         timeout: float,

@@ -46,7 +46,7 @@ class AthensService(Service):
         start: Sequence[Callable[[], None]] = (),
         stop: Sequence[Callable[[], Awaitable[None] | None]],
         kill: Callable[[], None],
-        reload: Callable[[], None],
+        reload: Callable[[], object],
     ) -> None:
         self._reactor = reactor
         self._site = site

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from twisted.internet.defer import CancelledError
@@ -24,6 +24,13 @@ log = structlog.get_logger()
 
 # Whoever sees a zip can see its hash, and the go.mod that it agrees with.
 _ORDER = (Kind.INFO, Kind.MOD, Kind.ZIPHASH, Kind.ZIP)
+
+
+class Fetches(Protocol):
+    """What a miss needs."""
+
+    async def fetch(self, version: ModuleVersion, kind: Kind) -> Blob:
+        """The file, after it was fetched if need be."""
 
 
 class Stash:

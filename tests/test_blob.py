@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from athensd.blob import CHUNK, BytesBlob, FileBlob, read_all
+from athensd.blob import CHUNK, BytesBlob, FileBlob, HeldBlob, read_all
 from tests.fakes import result_of
 
 
@@ -63,3 +63,19 @@ def test_file(tmp_path):
     with blob.file() as one, blob.file() as other:
         assert one.read(2) == other.read(2) == b"12"
     assert BytesBlob(b"12345").file() is None
+
+
+def test_a_file_without_a_name(tmp_path):
+    """It is taken away from its place, can be read as often as one likes, in parts too, and is gone with its holder."""
+    path = tmp_path / "zip"
+    path.write_bytes(b"0123456789")
+    held = HeldBlob(path)
+    assert not path.exists()
+    assert held.length == 10
+    for _ in range(2):
+        assert result_of(read_all(held)) == b"0123456789"
+    assert result_of(gathered(held.chunks(3, 5))) == b"34"
+
+
+async def gathered(chunks):
+    return b"".join([piece async for piece in chunks])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 _ONE = r"(?:\\.|[^\\\]-])"
 _TERM = re.compile(
@@ -37,6 +38,7 @@ def _matches_beginning(glob: str, path: str) -> bool:
     return expression is not None and re.fullmatch(expression, "/".join(elements[:count]), re.DOTALL) is not None
 
 
+@lru_cache(4096)
 def _expression(glob: str) -> str | None:
     """The glob as a regular expression; ``None`` when it is malformed."""
     chunks = [""]

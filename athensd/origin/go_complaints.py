@@ -73,7 +73,7 @@ RULES = (
         "its import page names a repository that cannot be fetched from",
     ),
     _rule(
-        r"executable file not found|no space left|[Rr]ead-only file system|permission denied$|mkdir /"
+        r"executable file not found|[Nn]o space left|[Rr]ead-only file system|permission denied$|mkdir /"
         r"|missing \w+ command|cannot run |[Cc]annot allocate|[Tt]oo many open files|[Dd]isk quota"
         r"|resource temporarily unavailable",
         UpstreamFailed,
@@ -82,7 +82,10 @@ RULES = (
     # A revision that the host named as a reference and that cannot be found was lost by the clone.
     _rule(
         r"unknown revision refs/|\.lock': File exists|invalid object|cannot read '[0-9a-f]{40}'|bad object"
-        r"|not a tree object|unable to read tree|loose object .* corrupt|Another git process|exists with wrong content",
+        r"|not a tree object|unable to read tree|loose object .* corrupt|Another git process|exists with wrong content"
+        # Killed while it was made, or removed by somebody else.
+        r"|'origin' does not appear to be a git repository|could not lock config file|fatal: not a git repository"
+        r"|/cache/vcs/[0-9a-f]{64}: no such file or directory",
         UpstreamFailed,
         "this proxy's copy of its repository was damaged; ask again",
     ),
@@ -130,6 +133,12 @@ RULES = (
         "there is no such module or version",
         quote=True,
     ),
+    # Below the words for a broken transfer, which git ends with these as well.
+    _rule(
+        r"invalid index-pack output|file too large|SIGXFSZ",
+        UpstreamFailed,
+        "its history or its zip is a larger file than this proxy makes",
+    ),
 )
 
 UNKNOWN = _rule("", UpstreamFailed, "the go command failed in a way that this proxy does not know; its log says more")
@@ -166,6 +175,11 @@ def sort(matched: str, origin: Mapping[str, Any] | None) -> Rule:
 def is_damage(text: str, *, path: str, version: str) -> bool:
     """Whether our clone of the repository is at fault, and must be removed before another try can succeed."""
     return _DAMAGED.pattern.search(_without_names(scrub(text), path, version)) is not None
+
+
+def is_certain(text: str, *, path: str, version: str) -> bool:
+    """Whether this is what a repository was found not to have, which is so until the repository changes."""
+    return sort(_without_names(scrub(text), path, version), {"URL": "read"}) is READ
 
 
 def without_credentials(text: str) -> str:

@@ -55,8 +55,9 @@ def go_environment(host: Mapping[str, str], settings: Mapping[str, str], work: P
 
 def lay_out(work: Path) -> None:
     """Make the directories that ``go_environment`` names inside ``work``."""
-    for name in ("tmp", "empty", "mod/cache"):
-        (work / name).mkdir(parents=True)
+    work.mkdir(exist_ok=True)
+    for name in ("tmp", "empty", "mod", "mod/cache"):
+        (work / name).mkdir()
 
 
 def _ours(work: Path) -> dict[str, str]:

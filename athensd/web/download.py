@@ -9,7 +9,7 @@ from klein import Klein
 from athensd.gomod.escape import unescape_path, unescape_version
 from athensd.gomod.path import check_fetchable
 from athensd.gomod.pattern import matches
-from athensd.proxy import Answer, Proxy
+from athensd.proxy import Answer, Verbs
 from athensd.web.reply import A_MINUTE, FOR_EVER, Content, kept_by, send
 from athensd.web.request import AthensRequest
 
@@ -21,7 +21,7 @@ ZIP = "application/zip"
 class DownloadRoutes:
     """``private`` is a list of patterns (GOPRIVATE) of modules that no shared cache may keep."""
 
-    def __init__(self, proxy: Proxy, private: str) -> None:
+    def __init__(self, proxy: Verbs, private: str) -> None:
         self._proxy = proxy
         self._private = private
 

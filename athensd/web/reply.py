@@ -16,6 +16,7 @@ from athensd.errors import (
     InvalidRequest,
     NotFound,
     Overloaded,
+    Redirected,
     StorageFailed,
     TimedOut,
     Unsupported,
@@ -35,6 +36,7 @@ STATUS: dict[type[AthensError], tuple[int, str]] = {
     NotFound: (404, A_MINUTE),
     Gone: (410, A_MINUTE),
     Forbidden: (403, NEVER),
+    Redirected: (307, NEVER),
     Conflict: (409, NEVER),
     VerificationFailed: (502, NEVER),
     UpstreamFailed: (502, NEVER),
@@ -137,6 +139,9 @@ async def _with_etag(content: Content) -> tuple[Blob, str]:
 def refuse(request: Request, error: AthensError, request_id: str, private: bool = False) -> bytes:
     """Set the head for an error and return its body."""
     status, caching = status_of(error)
+    if isinstance(error, Redirected):
+        status = error.status
+        request.setHeader("Location", error.url)
     retry_after = error.retry_after if isinstance(error, Overloaded) else None
     return refuse_with(request, status, kept_by(caching, private), str(error), request_id, retry_after)
 

@@ -50,10 +50,10 @@ GET /{module}/@v/{version}.zip
   flight
     fetch
       storage.open
-      queue
       origin.fetch
-        flight
-          go
+        repository
+        queue
+        go
       verify
       storage.open
       storage.put

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import random
 import shutil
 import zipfile
 from collections.abc import Awaitable, Callable, Iterator
@@ -11,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 from pytest_twisted import blockon, ensureDeferred
 from structlog.testing import capture_logs
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, DeferredList, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, gatherResults
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from zope.interface.verify import verifyObject
@@ -27,11 +30,15 @@ from athensd.gomod.ziphash import check_zip
 from athensd.interfaces import IOrigin, Kind
 from athensd.origin.direct import DirectOrigin
 from athensd.origin.go_process import Finished, GoCommand
+from athensd.origin.turns import Turns
+from athensd.origin.vcs_cache import VcsCache
 from athensd.spool import Spool
 from tests.fakes import Steps
-from tests.rig.corpus import head
+from tests.rig.corpus import Commit, head, make_repository
+from tests.rig.git_log import GitLog
+from tests.rig.heavy import add_commit, make_heavy_repository, make_monorepo
 from tests.rig.hosts import Hosts, World
-from tests.rig.modules import make_corpus
+from tests.rig.modules import day, make_corpus, tree
 from tests.rig.upstream import Unreachable, make_real_repository
 
 pytestmark = pytest.mark.skipif(
@@ -58,13 +65,15 @@ def hosts(corpus: Path, tmp_path: Path) -> Iterator[Hosts]:
 class Room:
     """A place to fetch into, and origins that work in it; most tests share their clones, to be quick."""
 
-    def __init__(self, tmp_path: Path, vcs: Path, host: dict[str, str]) -> None:
+    def __init__(self, tmp_path: Path, vcs: Path, host: dict[str, str], corpus: Path) -> None:
         self.tmp_path = tmp_path
+        self.corpus = corpus
         self.home = tmp_path / "home"
         self.home.mkdir()
         self.vcs = vcs
         self.spool = Spool(tmp_path / "spool")
-        self.host = {"PATH": os.environ["PATH"], "HOME": str(self.home), "GIT_CONFIG_NOSYSTEM": "1", **host}
+        self.git = GitLog(tmp_path / "bin")
+        self.host = {"PATH": self.git.path, "HOME": str(self.home), "GIT_CONFIG_NOSYSTEM": "1", **host}
 
     def origin(
         self,
@@ -72,6 +81,7 @@ class Room:
         go: Any = None,
         timeout: float = 60,
         in_thread: Callable[..., Awaitable[Any]] = deferToThread,
+        limit: int | None = None,
     ) -> DirectOrigin:
         return DirectOrigin(
             go=go or GoCommand(reactor, "go"),
@@ -80,8 +90,9 @@ class Room:
             in_thread=in_thread,
             host=self.host,
             settings=settings or {},
-            vcs=self.vcs,
+            vcs=VcsCache(self.vcs, limit),
             timeout=timeout,
+            turns=Turns("direct", 10, 1000),
         )
 
     async def files(
@@ -92,16 +103,20 @@ class Room:
             fetched = await (origin or self.origin()).fetch(ModuleVersion(path, version), kind, into)
             return {kind: await read_all(blob) for kind, blob in fetched.items()}
 
+    def clones(self) -> list[Path]:
+        """The clones that there are."""
+        return [path.with_suffix("") for path in self.vcs.glob("*.info")]
+
 
 @pytest.fixture
 def room(hosts: Hosts, corpus: Path, tmp_path: Path) -> Room:
-    return Room(tmp_path, corpus / "vcs", hosts.environment())
+    return Room(tmp_path, corpus / "vcs", hosts.environment(), corpus)
 
 
 @pytest.fixture
 def clean_room(hosts: Hosts, tmp_path: Path) -> Room:
     """A room without any clone."""
-    return Room(tmp_path, tmp_path / "vcs", hosts.environment())
+    return Room(tmp_path, tmp_path / "vcs", hosts.environment(), hosts.world.root)
 
 
 def names(data: bytes) -> list[str]:
@@ -280,7 +295,7 @@ async def test_joining_late(room: Room) -> None:
         await deferLater(reactor, 0.02)
     clearing[1].callback(None)
     assert (await early).keys() == (await late).keys() == ALL
-    assert origin._takers == {}
+    assert origin._downloads == {}
 
 
 @ensureDeferred
@@ -292,6 +307,205 @@ async def test_leaving_early(room: Room) -> None:
     leaving.addErrback(lambda failure: None)
     leaving.cancel()
     assert (await staying).keys() == ALL
+
+
+@ensureDeferred
+async def test_the_last_one_leaves(clean_room: Room, hosts: Hosts, steps: Steps) -> None:
+    """A command for which nobody waits any more ends, and whoever comes meanwhile has one of his own."""
+    hosts.world.faults["github.com/pkg/errors"] = 0
+    origin = clean_room.origin()
+    leaving = [
+        Deferred.fromCoroutine(clean_room.files("github.com/pkg/errors", "v0.9.1", kind, origin))
+        for kind in (Kind.MOD, Kind.ZIP)
+    ]
+    while not hosts.world.asked:
+        await deferLater(reactor, 0.02)
+    hosts.world.faults.clear()
+    for each in leaving:
+        each.addErrback(lambda failure: None)
+        each.cancel()
+    assert (await clean_room.files("github.com/pkg/errors", "v0.9.1", Kind.ZIP, origin)).keys() == ALL
+    assert [type(step.error) for step in steps.named("go")] == [CancelledError, type(None)]
+    assert processes_in(clean_room.tmp_path) == []
+
+
+@ensureDeferred
+async def test_unchanged(clean_room: Room) -> None:
+    """A list or latest version that is asked again costs one ls-remote of its repository, and sees what is new."""
+    repository = clean_room.corpus / "example.test/new.git"
+    make_repository(repository, [Commit(tree("example.test/new"), day(1), tags=("v1.0.0",))])
+    origin = clean_room.origin()
+    first = await origin.list("example.test/new")
+    commands, listings = clean_room.git.all(), clean_room.git.count("ls-remote")
+    assert await origin.list("example.test/new") == first
+    assert (await origin.resolve("example.test/new", "latest")).version == "v1.0.0"
+    assert clean_room.git.count("ls-remote") == listings + 2
+    assert clean_room.git.count("fetch") == 1
+    assert clean_room.git.all() <= commands + 4
+    add_commit(repository, "more.go", "v1.1.0")
+    assert {listed.version for listed in await origin.list("example.test/new")} == {"v1.0.0", "v1.1.0"}
+    assert (await origin.resolve("example.test/new", "latest")).version == "v1.1.0"
+
+
+@ensureDeferred
+async def test_branch_that_moves(clean_room: Room) -> None:
+    """A branch is not looked into again until it moves, and one that is not there until it is."""
+    repository = clean_room.corpus / "example.test/moving.git"
+    make_repository(repository, [Commit(tree("example.test/moving"), day(1), branches=("stable",))])
+    origin = clean_room.origin()
+    before = await origin.resolve("example.test/moving", "main")
+    with pytest.raises(NotFound):
+        await origin.resolve("example.test/moving", "release")
+    fetched = clean_room.git.count("fetch")
+    assert await origin.resolve("example.test/moving", "main") == before
+    with pytest.raises(NotFound):
+        await origin.resolve("example.test/moving", "release")
+    assert clean_room.git.count("fetch") == fetched
+    commit = add_commit(repository, "more.go", "release")
+    assert (await origin.resolve("example.test/moving", "main")).version.endswith(commit[:12])
+    assert (await origin.resolve("example.test/moving", "release")).version.endswith(commit[:12])
+
+
+@ensureDeferred
+async def test_failure_is_not_kept(clean_room: Room) -> None:
+    """What failed for a moment is asked anew, although the repository is as it was."""
+    origin = clean_room.origin({"GIT_ALLOW_PROTOCOL": "ssh"})
+    with pytest.raises(Forbidden):
+        await origin.list("example.test/m")
+    origin = clean_room.origin(go=Crashing(GoCommand(reactor, "go")))
+    with pytest.raises(UpstreamFailed):
+        await origin.list("example.test/m")
+    assert len(await origin.list("example.test/m")) == 3
+
+
+class Crashing:
+    """A go command that finds no room on the disk, the first time, after it has read the repository."""
+
+    def __init__(self, go: GoCommand) -> None:
+        self._go = go
+        self._first = True
+
+    async def run(self, *arguments: Any) -> Finished:
+        finished = await self._go.run(*arguments)
+        if not self._first:
+            return finished
+        self._first = False
+        answer = {**json.loads(finished.stdout), "Versions": [], "Error": {"Err": "write: no space left on device"}}
+        return evolve(finished, stdout=json.dumps(answer).encode())
+
+
+@ensureDeferred
+async def test_one_at_a_time_on_a_repository(clean_room: Room, hosts: Hosts, steps: Steps) -> None:
+    """On one repository the second command waits for the first, however slow; other repositories go on."""
+    hosts.world.faults["github.com/pkg/errors"] = 0
+    origin = clean_room.origin(timeout=3)
+    path = "github.com/pkg/errors"
+    slow = Deferred.fromCoroutine(clean_room.files(path, "v0.9.1", origin=origin))
+    second = Deferred.fromCoroutine(origin.resolve(path, "main"))
+    while not hosts.world.asked:
+        await deferLater(reactor, 0.02)
+    assert (await clean_room.files("example.test/m", "v1.0.0", origin=origin)).keys() == ALL
+    assert [step.facts["module"] for step in steps.open_ones if step.name == "go"] == [path]
+    waiting = [step.facts["repository"] for step in steps.open_ones if step.name == "repository"]
+    assert waiting == [f"https://{path}"]
+    hosts.world.faults.clear()
+    with pytest.raises(TimedOut):
+        await slow
+    assert (await second).version == "v0.9.1"
+
+
+@ensureDeferred
+async def test_eviction(clean_room: Room) -> None:
+    """A clone that is over the limit serves its command to the end, and goes then; the next command clones again."""
+    origin = clean_room.origin(limit=0)
+    for version in ("v0.9.0", "v1.0.0"):
+        assert (await clean_room.files("example.test/m", version, origin=origin)).keys() == ALL
+        assert clean_room.clones() == []
+        assert list(clean_room.vcs.glob("evicted-*")) == []
+
+
+@ensureDeferred
+async def test_eviction_beside_work(clean_room: Room) -> None:
+    """With next to no room many commands at once all succeed: none loses its clone while it runs."""
+    origin = clean_room.origin(limit=1)
+    paths = [("example.test/m", "v1.0.0"), ("example.test/retracted", "v1.0.0"), ("github.com/pkg/errors", "v0.9.1")]
+    for _ in range(3):
+        every = await gatherResults(
+            [Deferred.fromCoroutine(clean_room.files(*each, origin=origin)) for each in paths]
+            + [Deferred.fromCoroutine(clean_room.files("example.test/m", "v0.9.0", origin=origin))]
+        )
+        assert all(files.keys() == ALL for files in every)
+    await clean_room.files("example.test/m", "v0.9.0", origin=origin)
+    assert clean_room.clones() == []
+
+
+@pytest.mark.parametrize("count", [12, pytest.param(300, marks=pytest.mark.slow)])
+@ensureDeferred
+async def test_many_modules_of_one_repository(clean_room: Room, count: int) -> None:
+    """They cost one clone together, and lists that are asked at the same time a few ls-remotes."""
+    paths = make_monorepo(clean_room.corpus / f"example.test/mono{count}.git", f"example.test/mono{count}", count)
+    origin = clean_room.origin()
+    assert len(await origin.list(paths[0])) == 1
+    for _ in range(2):
+        listings = clean_room.git.count("ls-remote")
+        lists = await gatherResults([Deferred.fromCoroutine(origin.list(path)) for path in paths])
+        assert [[listed.version for listed in each] for each in lists] == [["v0.1.0"]] * count
+        assert clean_room.git.count("ls-remote") <= listings + 2 + count // 100
+    for path in paths[:: count // 12]:
+        assert (await clean_room.files(path, "v0.1.0", origin=origin)).keys() == ALL
+    assert clean_room.git.count("init") == 1
+    assert clean_room.git.count("fetch") == 1
+    assert len(clean_room.clones()) == 1
+
+
+@pytest.mark.slow
+@ensureDeferred
+async def test_history_is_kept(clean_room: Room, hosts: Hosts) -> None:
+    """Of a repository with much history, a further tag brings what is new in it, and a further commit nothing."""
+    path = "github.com/heavy/m"
+    repository = clean_room.corpus / f"{path}.git"
+    make_heavy_repository(repository, path, megabytes=20, tags=4)
+    origin = clean_room.origin()
+
+    async def cost(version: str) -> tuple[int, int]:
+        """How many times git fetched, and by how much the clone has grown."""
+        before = clean_room.git.count("fetch"), size_of(clean_room.vcs)
+        assert (await clean_room.files(path, version, origin=origin)).keys() == ALL
+        return clean_room.git.count("fetch") - before[0], size_of(clean_room.vcs) - before[1]
+
+    first, whole = await cost("v1.0.0")
+    further, grown = await cost("v1.1.0")
+    # go looks at the highest version as well: it may have retracted this one.
+    assert (first, further) == (2, 1)
+    assert grown < whole / 4
+    hashes = [head(repository, f"main~{back}") for back in (3, 2)]
+    versions = [(await origin.resolve(path, each)).version for each in hashes]
+    assert size_of(clean_room.vcs) > 20_000_000
+    assert await cost(versions[0]) == (0, 0)
+    assert await cost(versions[1]) == (0, 0)
+
+
+def size_of(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.rglob("pack-*.pack"))
+
+
+@pytest.mark.slow
+@ensureDeferred
+async def test_killed_half_way(clean_room: Room) -> None:
+    """However a command was killed, the next one has what it asks for."""
+    path = "github.com/heavy/k"
+    make_heavy_repository(clean_room.corpus / f"{path}.git", path, megabytes=1, tags=30, files=300)
+    chance = random.Random(7)
+    origin = clean_room.origin()
+    for number in range(30):
+        go = GoCommand(reactor, "go")
+        version = f"v1.{number}.0"
+        doomed = Deferred.fromCoroutine(clean_room.files(path, version, origin=clean_room.origin(go=go)))
+        doomed.addErrback(lambda failure: failure.trap(UpstreamFailed, NotFound) and None)
+        await deferLater(reactor, chance.uniform(0.01, 0.4))
+        go.kill()
+        await doomed
+        assert (await clean_room.files(path, version, origin=origin)).keys() == ALL
 
 
 @ensureDeferred
@@ -318,7 +532,7 @@ def truncate_packs(clone: Path) -> None:
 async def test_damaged_clone(clean_room: Room, damage: Callable[[Path], None]) -> None:
     """A clone that was damaged is made again, unseen by the asker; above all it does not hide a version."""
     await clean_room.files("example.test/m", "v1.0.0")
-    (clone,) = [path for path in clean_room.vcs.iterdir() if path.is_dir()]
+    (clone,) = clean_room.clones()
     damage(clone)
     with capture_logs() as logs:
         assert (await clean_room.files("example.test/m", "v1.0.0")).keys() == ALL
@@ -329,7 +543,7 @@ async def test_damaged_clone(clean_room: Room, damage: Callable[[Path], None]) -
 async def test_locked_clone(clean_room: Room) -> None:
     """A lock that a killed command left in a clone stands in nobody's way."""
     await clean_room.files("example.test/m", "v0.9.0")
-    (clone,) = [path for path in clean_room.vcs.iterdir() if path.is_dir()]
+    (clone,) = clean_room.clones()
     (clone / "shallow.lock").touch()
     assert (await clean_room.files("example.test/m", "v1.0.0")).keys() == ALL
 
@@ -467,7 +681,7 @@ async def test_same_bytes_as_upstream(tmp_path: Path, path: str, version: str) -
         "GIT_CONFIG_VALUE_0": "https://",
         "GIT_ALLOW_PROTOCOL": "file",
     }
-    room = Room(tmp_path, tmp_path / "vcs", {})
+    room = Room(tmp_path, tmp_path / "vcs", {}, tmp_path / "corpus")
     files = await room.files(path, version, origin=room.origin(rewrite))
     assert check_zip(io.BytesIO(files[Kind.ZIP]), ModuleVersion(path, version)).h1 == upstream.sum
     assert files[Kind.MOD] == upstream.go_mod

@@ -13,7 +13,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import DeferredList
 
 from athensd.errors import AthensError, NotFound, Overloaded, UpstreamFailed, VerificationFailed
-from athensd.origin.go_complaints import UNKNOWN, complaint, is_damage, without_credentials
+from athensd.origin.go_complaints import UNKNOWN, complaint, is_certain, is_damage, without_credentials
 from athensd.origin.go_process import GoCommand
 from tests.rig.failures import CASES, Case, run_case, serve
 
@@ -126,6 +126,30 @@ def test_certain_when_the_repository_was_read() -> None:
     assert type(of(text, version="v9", origin={"VCS": "git"})) is NotFound
 
 
+@pytest.mark.parametrize(
+    "text", [GIT + "fatal: fetch-pack: invalid index-pack output", "write /tmp/go-codehost-1: file too large"]
+)
+def test_file_limit(text: str) -> None:
+    """What the limit on files has stopped is said to be too large, and a broken transfer is not."""
+    assert "larger file" in str(of(text))
+    assert "larger file" not in str(of(f"{GIT}fatal: early EOF\n\t{text}"))
+
+
+@pytest.mark.parametrize(
+    ("text", "certain"),
+    [
+        ("example.test/m@v9: invalid version: unknown revision v9", True),
+        ("module example.test/m: no matching versions for query v9", True),
+        ("example.test/m@v9: invalid version: unknown revision refs/tags/v9", False),
+        (GIT + "fatal: early EOF", False),
+        ("", False),
+    ],
+)
+def test_certain(text: str, certain: bool) -> None:
+    """What a repository lacks it lacks until it changes; a trouble of the moment is no such thing."""
+    assert is_certain(text, path="example.test/m", version="v9") is certain
+
+
 def test_asking_again_later() -> None:
     """Whoever is throttled is told to wait."""
     error = of(GIT + "fatal: unable to access 'https://h/': The requested URL returned error: 429")
@@ -141,6 +165,9 @@ def test_asking_again_later() -> None:
         GIT + f"fatal: not a tree object: {'1' * 40}",
         GIT + f"fatal: bad object {'0' * 40}",
         "example.test/m@v1.0.0: invalid version: unknown revision refs/tags/v1.0.0",
+        GIT + "fatal: 'origin' does not appear to be a git repository",
+        GIT + "error: could not lock config file /c/0/config: File exists",
+        f"git archive x in /m/cache/vcs/{'0' * 64}: chdir /m/cache/vcs/{'0' * 64}: no such file or directory",
     ],
 )
 def test_damage(text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -38,9 +39,9 @@ def group(pgid: int) -> list[int]:
     return [pid for pid in pids if alive(pid) and os.getpgid(pid) == pgid]
 
 
-async def eventually(true: Callable[[], Any]) -> None:
-    """Wait for something, 10 seconds at most."""
-    for _ in range(500):
+async def eventually(true: Callable[[], Any], seconds: float = 10) -> None:
+    """Wait for something, but not for ever."""
+    for _ in range(round(seconds / 0.02)):
         if true():
             return
         await deferLater(reactor, 0.02)
@@ -84,6 +85,20 @@ async def test_no_setsid(tmp_path: Path) -> None:
     )
     assert len(set(finished.stdout.split())) == 1
     assert finished.code == 0
+
+
+@pytest.mark.parametrize("tools", [["setsid"], []])
+@ensureDeferred
+async def test_file_limit(tmp_path: Path, tools: list[str]) -> None:
+    """No file of a command or of its children grows over the limit, with the tools of the system or without."""
+    for tool in [*tools, "sh", "head", "cut", "wc"]:
+        (tmp_path / tool).symlink_to(shutil.which(tool) or "")
+    go = GoCommand(reactor, "sh", file_limit=1 << 16)
+    script = "head -c 70000 /dev/zero > big; wc -c < big; echo $$; cut -d' ' -f5 /proc/$$/stat"
+    finished = await go.run(["-c", script], {"PATH": str(tmp_path)}, tmp_path, 30)
+    size, pid, leader = finished.stdout.split()
+    assert int(size) == 1 << 16
+    assert pid == leader
 
 
 @ensureDeferred

@@ -30,9 +30,9 @@ def make_repository(directory: Path, commits: Iterable[Commit]) -> None:
     _git(directory, "fast-import", "--quiet", stdin=b"".join(map(_stream, commits)))
 
 
-def head(directory: Path) -> str:
-    """The commit that ``main`` points at."""
-    return _git(directory, "rev-parse", "main").decode().strip()
+def head(directory: Path, revision: str = "main") -> str:
+    """The commit that ``main``, or something else, points at."""
+    return _git(directory, "rev-parse", revision).decode().strip()
 
 
 def _git(directory: Path, *arguments: str, stdin: bytes = b"") -> bytes:

