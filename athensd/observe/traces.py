@@ -36,6 +36,8 @@ from athensd.errors import AthensError, InvalidRequest, NotFound, Unsupported
 from athensd.steps import Place, Step
 
 SAMPLED = TraceFlags(TraceFlags.SAMPLED)
+PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+"""What machines ask every few seconds: never chosen by lot, or they would be most of what there is to see."""
 SPANS_KEPT_BACK = 1000
 """So many spans of one root at most wait for its end."""
 
@@ -185,8 +187,10 @@ class Traces:
         cause = cast("_Mark | None", step.cause)
         if parent is not None:
             wanted = parent.trace_flags.sampled
+        elif cause is not None and cause.root.wanted:
+            wanted = True
         else:
-            wanted = (cause is not None and cause.root.wanted) or self._lot.random() < self._fraction
+            wanted = step.facts.get("path") not in PROBES and self._lot.random() < self._fraction
         context = SpanContext(
             parent.trace_id if parent else self._lot.getrandbits(128) or 1,
             self._lot.getrandbits(64) or 1,

@@ -196,6 +196,17 @@ def test_the_lot() -> None:
     assert len(some.spans) == 5 * len(roots)
 
 
+def test_probes_are_not_chosen(everything: Kept) -> None:
+    """What asks all day whether we live fills no backend, unless it has chosen so itself, or fails."""
+    for path in ("/healthz", "/readyz", "/metrics"):
+        answered(request(path=path), fetched())
+    assert everything.spans == []
+    answered(request(CALLER, path="/readyz"), fetched())
+    assert len(everything.spans) == 5
+    answered(request(path="/readyz"), fetched(), status=500)
+    assert len(everything.spans) == 9
+
+
 @pytest.mark.parametrize("facts", [{"status": 502}, {"status": 500}])
 @pytest.mark.parametrize("caller", [None, CALLER_WITHOUT])
 def test_failures_are_kept(nothing: Kept, facts: Mapping[str, int], caller: Mapping[str, str] | None) -> None:
