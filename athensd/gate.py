@@ -45,6 +45,8 @@ class Gate:
     async def list(self, path: str, *, stored_only: bool = False) -> Answer:
         """All versions that are not excluded."""
         answer = await self._way(path, None, "@v/list").list(path, stored_only=stored_only)
+        if not self.filter:
+            return answer
         listed = (await read_all(answer.blob)).decode().split()
         return evolve(answer, blob=BytesBlob(render_list(allowed_versions(self.filter, path, listed)).encode()))
 
@@ -52,14 +54,14 @@ class Gate:
         """The ``.info`` of the version that ``@latest`` stands for, or of the highest one that is not excluded."""
         way = self._way(path, None, "@latest")
         answer = await way.latest(path, stored_only=stored_only)
-        if allowed_versions(self.filter, path, [await _version(answer)]):
+        if not self.filter or allowed_versions(self.filter, path, [await _version(answer)]):
             return answer
         listed = parse_list((await read_all((await way.list(path, stored_only=stored_only)).blob)).decode())
         best = latest_allowed(self.filter, path, listed)
         if best is None:
             raise NotFound(f"{path}: this proxy's filter excludes all of its versions")
         found = await self._way(path, best, _file(best, Kind.INFO)).info(path, best, stored_only=stored_only)
-        return evolve(found, age=answer.age)
+        return _aged(found, answer.age)
 
     async def info(self, path: str, query: str, *, stored_only: bool = False) -> Answer:
         """The ``.info`` of a version, or of that which a branch, tag, commit or prefix stands for."""
@@ -72,14 +74,14 @@ class Gate:
     async def mod(self, path: str, query: str, *, stored_only: bool = False) -> Answer:
         """The ``go.mod`` of a version."""
         version, age = await self._resolved(path, query, stored_only)
-        answer = await (await self._admitted(path, version, Kind.MOD)).mod(path, version, stored_only=stored_only)
-        return evolve(answer, age=age)
+        way = await self._admitted(path, version, Kind.MOD)
+        return _aged(await way.mod(path, version, stored_only=stored_only), age)
 
     async def zip(self, path: str, query: str, *, stored_only: bool = False) -> Answer:
         """The module zip of a version."""
         version, age = await self._resolved(path, query, stored_only)
-        answer = await (await self._admitted(path, version, Kind.ZIP)).zip(path, version, stored_only=stored_only)
-        return evolve(answer, age=age)
+        way = await self._admitted(path, version, Kind.ZIP)
+        return _aged(await way.zip(path, version, stored_only=stored_only), age)
 
     async def _resolved(self, path: str, query: str, stored_only: bool) -> tuple[str, float | None]:
         """The canonical version, and the age of the answer that said so."""
@@ -104,6 +106,11 @@ class Gate:
         if self.elsewhere:
             raise Redirected(f"{self.elsewhere}/{escape_path(path)}/{name}", 303)
         return self.passing
+
+
+def _aged(answer: Answer, age: float | None) -> Answer:
+    """An answer that holds as long as the one that said which version is meant."""
+    return answer if age is None else evolve(answer, age=age)
 
 
 async def _version(answer: Answer) -> str:

@@ -181,7 +181,8 @@ def _service(options: Options) -> AthensService:
         network=Network(config.network_mode),
     )
     # What is not to be stored has a memory and flights of its own: the same questions have other answers there.
-    passing_flight = WatchedFlight(MemoryFlight())
+    passing_memory_flight = MemoryFlight()
+    passing_flight = WatchedFlight(passing_memory_flight)
     passing = Proxy(
         storage=NoStorage(),
         origin=origin,
@@ -195,6 +196,7 @@ def _service(options: Options) -> AthensService:
         ),
         clock=reactor,
         timeout=config.timeout,
+        network=Network(config.network_mode),
     )
     gate = Gate(
         proxy,
@@ -233,6 +235,7 @@ def _service(options: Options) -> AthensService:
         start=[each.start for each in observers],
         stop=[
             memory_flight.stop,
+            passing_memory_flight.stop,
             go.stop,
             *(each.close for each in {spool, store_spool}),
             lambda: _all_stopped(observers),

@@ -92,6 +92,10 @@ class Filter:
     def __init__(self) -> None:
         self._root = _Place()
 
+    def __bool__(self) -> bool:
+        """Whether there is any rule."""
+        return bool(self._root.rules or self._root.below)
+
     def verdict(self, path: str, version: str | None) -> Verdict:
         """What to do with this version of a module, in the spelling of people (unescaped).
 

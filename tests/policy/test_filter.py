@@ -306,3 +306,11 @@ def test_no_qualifier_is_taken_that_stands_for_nothing(qualifier):
     bound = f"v{qualifier.strip('~^<=*v').removesuffix('.')}"
     near = [f"{bound}{more}" for more in ("", ".0", ".0.0", "0", "-0")] + ["v0.0.0-0"]
     assert any(covers(qualifier, version) for version in near if is_valid(version))
+
+
+def test_whether_there_is_any_rule():
+    """Comments alone are none; a rule for everything and one for a path each are."""
+    assert not Filter()
+    assert not parse_filter("# - example.com\n\n", "f")
+    assert parse_filter("-", "f")
+    assert parse_filter("+ example.com", "f")
