@@ -23,7 +23,7 @@ exporters = {
         "opentelemetry-exporter-gcp-monitoring>=1.7.0a0",
         "prometheus-client>=0.20",
     ],
-    "datadog": ["datadog>=0.49", "ddtrace>=4.0", "prometheus-client>=0.20"],
+    "datadog": ["datadog>=0.49", "ddtrace>=4.0,<5", "prometheus-client>=0.20"],
     "prometheus": ["prometheus-client>=0.20"],
 }
 
@@ -42,6 +42,7 @@ setup(
     package_data={"athensd": ["py.typed"]},
     install_requires=[
         "attrs>=23.1",
+        "cryptography>=40",
         "klein>=24.8",
         "opentelemetry-sdk>=1.27",
         "python-hcl2>=8.1,<9",

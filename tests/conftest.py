@@ -14,6 +14,7 @@ import pytest
 from athensd.steps import watch
 from tests.fakes import Steps
 
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # whichever test imports it first
 IN_CI = os.environ.get("CI") == "true"
 
 

@@ -22,7 +22,7 @@ _ENVIRONMENT = {
     "GRPC_VERBOSITY": "NONE",
     "GRPC_ENABLE_FORK_SUPPORT": "false",
 }
-_USERINFO = re.compile(r"//[^/\s'\"]*@")
+_USERINFO = re.compile(r"//[^\s'\"]*@")
 _QUERY = re.compile(r"(?<=\S)\?[^\s'\")]*=[^\s'\")]*")
 _LONGEST = 300
 

@@ -153,25 +153,27 @@ class _Sender(SpanExporter):
             return self._exporter
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        self.taken += len(spans)
+        count = len(spans)
+        self.taken += count
         self._began = time.monotonic()
         exporter = self.exporter()
-        batch = [*spans]
         with overhearing() as heard:
             try:
-                result = exporter.export(batch) if exporter else SpanExportResult.FAILURE
+                result = exporter.export(spans) if exporter else SpanExportResult.FAILURE
             except Exception as error:  # whatever a library raises
                 result = SpanExportResult.FAILURE
                 complain(in_words(error))
                 # Jaeger's would go on in the middle of what it could not write.
                 self._exporter = None
         self._began = None
-        batch.clear()  # which the errors of a library keep alive, in their tracebacks, until they are collected
+        if isinstance(spans, list):
+            # A library's error keeps all frames above it alive until it is collected, but it shall not keep the spans.
+            spans.clear()
         # One of them says SUCCESS after it has complained of the backend's answer.
         if result is SpanExportResult.SUCCESS and not heard.failed:
             self._delivery.arrived()
         else:
-            self._delivery.failed(heard.reason or "its exporter gives no reason", len(spans))
+            self._delivery.failed(heard.reason or "its exporter gives no reason", count)
         return result
 
     def busy(self) -> float:

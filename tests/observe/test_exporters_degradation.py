@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -184,26 +185,32 @@ class Trial:
 
 
 @contextmanager
-def trial(which: str, port: int, capfd: pytest.CaptureFixture[str], *, url: str = "") -> Iterator[Trial]:
+def trial(
+    which: str, port: int, capfd: pytest.CaptureFixture[str], *, url: str = "", seconds: float = SECONDS
+) -> Iterator[Trial]:
     exporter, watch = EXPORTERS[which], Watch(capfd)
     backends: Mapping[str, Backend] = {**BACKENDS, "stackdriver": ToLoopback(port)}
     with watch.watching():
         export = TraceExport(
-            exporter.name, url or exporter.url.format(port=port), reactor, seconds=SECONDS, backends=backends
+            exporter.name, url or exporter.url.format(port=port), reactor, seconds=seconds, backends=backends
         )
         export.start()
         yield Trial(exporter, watch, export)
     watch.expect_silence()
 
 
-async def in_time(cell: Callable[[], Any], limit: float = LATE) -> None:
-    """It is in time once in five tries: a busy machine is late now and then, but what blocks does so each time."""
-    late: list[float] = []
-    while len(late) < 5:
-        late.append(await cell())
-        if late[-1] <= limit:
+async def in_time(cell: Callable[[], Any], limit: float = LATE, when_busy: float = SECONDS / 2) -> None:
+    """It is in time once in five tries: a machine is late now and then by itself, but what blocks does so each time.
+
+    On a machine that has more to do than it has processors, it is enough that nobody has waited for the backend.
+    """
+    tries: list[float] = []
+    while len(tries) < 5:
+        tries.append(await cell())
+        if tries[-1] <= limit:
             return
-    raise AssertionError(f"it is late: {late}")
+    assert min(tries) <= when_busy, f"it is late: {tries}"
+    assert os.getloadavg()[0] > (os.cpu_count() or 1), f"it is late on an idle machine: {tries}"
 
 
 every_exporter = pytest.mark.parametrize("which", EXPORTERS)
@@ -282,15 +289,15 @@ async def test_refuses(which: str, status: int, capfd: pytest.CaptureFixture[str
 
 async def is_slow(which: str, capfd: pytest.CaptureFixture[str]) -> float:
     backend = EXPORTERS[which].server()
-    backend.delay = SECONDS / 2
+    backend.delay = 0.15
     backend.listen()
-    with trial(which, backend.port, capfd) as this:
+    with trial(which, backend.port, capfd, seconds=5) as this:
         this.watch.measure()
         await this.deliver(4000)
         await this.stop()
         this.expect_lines()
     assert this.export.dropped > 0
-    assert backend.spans() + this.export.dropped == 4000
+    await eventually(lambda: backend.spans() + this.export.dropped == 4000)
     await backend.go_away()
     return this.watch.late
 
@@ -410,5 +417,5 @@ async def test_the_process_ends(which: str) -> None:
     """While the backend is silent for longer than that, the process ends in time; its children are no noise either."""
     backend = Silent()
     backend.listen()
-    await in_time(partial(ends, which, backend.port), 1.5)
+    await in_time(partial(ends, which, backend.port), 1.5, 2.5)
     await backend.go_away()

@@ -219,6 +219,7 @@ def test_in_words(error: Exception, words: str) -> None:
         ("no url: http://user:secret@host:1/p", "no url: http://host:1/p"),
         ("exceeded with url: /v1/traces?key=secret (Caused by x)", "exceeded with url: /v1/traces (Caused by x)"),
         ("'https://u:s@h/a?k=s' and \"http://u@h\"", "'https://h/a' and \"http://h\""),
+        ("http://user:se/cr@et@host/x is none", "http://host/x is none"),
         ("who is a@b? nobody", "who is a@b? nobody"),
     ],
 )
