@@ -25,7 +25,7 @@ from athensd.flight import MemoryFlight, WatchedFlight
 from athensd.freshness import Freshness
 from athensd.gate import Gate, Validate, allow
 from athensd.index import MemoryIndex, NoIndex
-from athensd.interfaces import IOrigin, IStorage
+from athensd.interfaces import IFlight, IOrigin, IStorage
 from athensd.misses import Misses
 from athensd.observe.debug import DebugListener
 from athensd.observe.logs import TwistedEvents, configure_logs, set_log_level
@@ -151,13 +151,7 @@ def _service(options: Options) -> AthensService:
     )
     client = _client(reactor, config)
     origin = _chain(Transfer(client, reactor), config, go_settings, direct)
-    freshness = Freshness(
-        flight,
-        time.monotonic,
-        fresh=config.list_fresh,
-        stale=config.list_stale,
-        absent=config.not_found_fresh,
-    )
+    freshness = _freshness(config, flight)
     stash = Stash(
         storage=storage,
         origin=origin,
@@ -187,13 +181,7 @@ def _service(options: Options) -> AthensService:
         storage=NoStorage(),
         origin=origin,
         stash=Passing(origin, passing_flight, spool, reactor, config.stash_timeout),
-        freshness=Freshness(
-            passing_flight,
-            time.monotonic,
-            fresh=config.list_fresh,
-            stale=config.list_stale,
-            absent=config.not_found_fresh,
-        ),
+        freshness=_freshness(config, passing_flight),
         clock=reactor,
         timeout=config.timeout,
         network=Network(config.network_mode),
@@ -308,6 +296,16 @@ def _storage(config: Config, spool: Spool, in_thread: Callable[..., Any]) -> ISt
         "disk": lambda: DiskStorage(Path(config.storage.disk.root_path).absolute(), spool, in_thread),
     }
     return makers[config.storage_type]()
+
+
+def _freshness(config: Config, flight: IFlight) -> Freshness:
+    return Freshness(
+        flight,
+        time.monotonic,
+        fresh=config.list_fresh,
+        stale=config.list_stale,
+        absent=config.not_found_fresh,
+    )
 
 
 def _client(reactor: Any, config: Config) -> HTTPClient:
