@@ -46,6 +46,7 @@ class Config:
     go_binary_env_vars: Mapping[str, str] = field(factory=dict, repr=False)
     go_get_workers: int = 10
     go_get_dir: str = ""
+    go_get_file_bytes: int = 4_000_000_000
     vcs_cache_bytes: int = 20_000_000_000
     protocol_workers: int = 30
     queue_length: int = 1000

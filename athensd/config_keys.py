@@ -218,6 +218,7 @@ KEYS = [
     _there("GoBinaryEnvVars", "ATHENS_GO_BINARY_ENV_VARS", ASSIGNMENTS, _environment, empty_counts=False),
     _there("GoGetWorkers", "ATHENS_GOGET_WORKERS", NUMBER, _between(1)),
     _there("GoGetDir", "ATHENS_GOGET_DIR"),
+    _there("GoGetFileBytes", "ATHENS_GOGET_FILE_BYTES", NUMBER, _between(0)),
     _there("VCSCacheBytes", "ATHENS_VCS_CACHE_BYTES", NUMBER, _between(0), field="vcs_cache_bytes"),
     _there("FilterFile", "ATHENS_FILTER_FILE"),
     _there("FilterDirect", "ATHENS_FILTER_DIRECT", TEXT, _one_of("proxy", "redirect", empty="proxy")),

@@ -34,7 +34,9 @@ from athensd.observe.underway import UnderWay
 from athensd.origin.bounded import BoundedOrigin
 from athensd.origin.chain import ChainOrigin, OffOrigin, parse_goproxy
 from athensd.origin.direct import DirectOrigin
-from athensd.origin.go_process import GoCommand
+from athensd.origin.go_process import GoCommand, launcher
+from athensd.origin.leash import Leash
+from athensd.origin.orphans import Orphans
 from athensd.origin.transfer import Transfer
 from athensd.origin.turns import Turns
 from athensd.origin.upstream import UpstreamOrigin
@@ -130,7 +132,13 @@ def _service(options: Options) -> AthensService:
     store_spool = spool if store_place == work_place else _spool(store_place)
     memory_flight = MemoryFlight()
     flight = WatchedFlight(memory_flight)
-    go = GoCommand(reactor, go_binary)
+    go = GoCommand(
+        reactor,
+        go_binary,
+        file_limit=config.go_get_file_bytes or None,
+        leash=Leash(reactor, launcher(os.environ.get("PATH"), Path("/"))),
+    )
+    orphans = Orphans(reactor) if os.getpid() == 1 else None
 
     def in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
         # With the context, so that what is logged there is known to be part of the same request.
@@ -140,7 +148,7 @@ def _service(options: Options) -> AthensService:
     index = {"none": NoIndex, "memory": MemoryIndex}[config.index_type]()
     direct = DirectOrigin(
         go,
-        memory_flight,
+        flight,
         spool,
         in_thread,
         dict(os.environ),
@@ -220,11 +228,12 @@ def _service(options: Options) -> AthensService:
         shutdown_timeout=config.shutdown_timeout,
         log_observer=TwistedEvents(),
         kill=go.kill,
-        start=[each.start for each in observers],
+        start=[each.start for each in (orphans, *observers) if each],
         stop=[
             memory_flight.stop,
             passing_memory_flight.stop,
             go.stop,
+            *([orphans.stop] if orphans else []),
             *(each.close for each in {spool, store_spool}),
             lambda: _all_stopped(observers),
         ],

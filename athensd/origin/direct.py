@@ -223,9 +223,10 @@ class DirectOrigin:
             if await self._in_thread(self._vcs.drop, _error_text(answers[path]), url):
                 answers |= await self._run(work, command, [path], query)
         for path, answer in answers.items():
-            if origin := answer.get("Origin"):
+            origin = answer.get("Origin", {})
+            if url := origin.get("URL"):
                 self._repositories.learn(path, origin)
-                self._vcs.used(origin["URL"])
+                self._vcs.used(url)
         return answers
 
     async def _run(self, work: _Work, command: Sequence[str], paths: Sequence[str], query: str) -> dict[str, Answer]:

@@ -51,9 +51,10 @@ GET /{module}/@v/{version}.zip
     fetch
       storage.open
       origin.fetch
-        repository
-        queue
-        go
+        flight
+          repository
+          queue
+          go
       verify
       storage.open
       storage.put

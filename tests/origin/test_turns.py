@@ -77,12 +77,15 @@ def test_slots() -> None:
 def test_overloaded(steps: Steps) -> None:
     """When so many wait already, for a repository or a slot, the next one is refused, and that is told."""
     work = Work(at_once=1, queue=2)
-    for name, repository in (("a", "r"), ("b", "r"), ("c", "s")):
-        work.begin(name, repository)
+    begun = [work.begin(name, repository) for name, repository in (("a", "r"), ("b", "r"), ("c", "s"))]
     for repository in ("r", "t"):
         with pytest.raises(Overloaded):
             result_of(work.begin("d", repository))
     assert [type(step.error) for step in steps.named("queue")][-2:] == [Overloaded, Overloaded]
+    for name in "acb":
+        work.done[name].callback(None)
+    for each in begun:
+        result_of(each)
 
 
 def test_leaving_while_waiting() -> None:

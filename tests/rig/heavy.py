@@ -15,11 +15,12 @@ from tests.rig.modules import day, tree
 
 BLOB = 1 << 16
 FIRST = 1_700_000_000  # the time of the first commit
-WORDS = [f"{left}{right}" for left in ("read", "write", "new", "old", "un") for right in ("Name", "Size", "Kind", "er")]
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+LINES = 350  # of a file; 800 files are then 11 MB, and 4 packed: about what golang.org/x/tools has
 
 
 def make_heavy_repository(
-    directory: Path, module: str, *, megabytes: float, tags: int, files: int = 1000, changed: int = 30
+    directory: Path, module: str, *, megabytes: float, tags: int, files: int = 800, changed: int = 30
 ) -> None:
     """Make a bare repository of so many megabytes with the tags ``v1.0.0``, ``v1.1.0`` and so on.
 
@@ -60,7 +61,8 @@ def add_commit(directory: Path, name: str, tag: str | None = None) -> str:
 
 
 def _history(chance: random.Random, module: str, blobs: int, tags: int, files: int, changed: int) -> Iterator[bytes]:
-    texts = {f"p{number % 40}/f{number}.go": _text(chance, 200) for number in range(files)}
+    words = ["".join(chance.choices(LETTERS, k=7)) for _ in range(5000)]
+    texts = {f"p{number % 40}/f{number}.go": _text(chance, words, LINES) for number in range(files)}
     new: Sequence[str] = list(texts)
     time = FIRST
     for number in range(tags):
@@ -78,7 +80,7 @@ def _history(chance: random.Random, module: str, blobs: int, tags: int, files: i
         yield b"\n".join([b"", *_tag(f"v1.{number}.0"), b""])
         new = chance.sample(list(texts), changed)
         for name in new:
-            texts[name] += _text(chance, 1)
+            texts[name] += _text(chance, words, 1)
     for number in range(10):
         time += 60
         yield b"\n".join([*_commit(time), b"M 100644 inline NOTES", _data(b"note %d\n" % number), b""])
@@ -93,8 +95,9 @@ def _tag(name: str) -> list[bytes]:
     return [f"reset refs/tags/{name}".encode(), b"from refs/heads/main", b""]
 
 
-def _text(chance: random.Random, lines: int) -> bytes:
-    return b"".join(b"// %s\n" % " ".join(chance.choices(WORDS, k=4)).encode() for _ in range(lines))
+def _text(chance: random.Random, words: Sequence[str], lines: int) -> bytes:
+    line = "// %s %08x\n"
+    return "".join(line % (" ".join(chance.choices(words, k=4)), chance.getrandbits(32)) for _ in range(lines)).encode()
 
 
 def _data(content: bytes) -> bytes:
