@@ -16,6 +16,7 @@ from typing import Any
 from attrs import evolve, field, frozen
 
 from athensd.config_keys import DEBUG, KEYS, Listen
+from athensd.sumdb.names import PUBLIC
 
 
 class ConfigError(Exception):
@@ -77,6 +78,10 @@ class Config:
     validator_hook: str = field(default="", repr=False)
     validator_timeout: int = 10
     validator_fresh: int = 60
+    sum_dbs: tuple[str, ...] = (f"https://{PUBLIC}",)
+    no_sum_patterns: tuple[str, ...] = ()
+    sum_db_away: str = "store"
+    sum_db_fresh: int = 300
     download_mode: str = "sync"
     download_url: str = ""
     listen: Listen = field(factory=Listen)

@@ -54,6 +54,10 @@ class VerificationFailed(AthensError):
     """What an origin sent is not what it says it is; nothing of it was kept."""
 
 
+class Mismatch(VerificationFailed):
+    """What an origin sent is not what everybody else was given, says the checksum database."""
+
+
 class UpstreamFailed(AthensError):
     """It could not be found out: an upstream, a version control host or a tool failed."""
 

@@ -13,8 +13,10 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, TextIO
 
 from attrs import frozen
+from twisted.python.logfile import LogFile
 
 from athensd.config import Config, ConfigError, load
 from athensd.policy.download_mode import DownloadModes, parse_download_mode
@@ -80,10 +82,10 @@ def find_go(name: str) -> str:
 
 
 def ask_go(go: str, settings: Mapping[str, str]) -> dict[str, str]:
-    """Where the go command of this host would look for modules, as the operator's own settings change it."""
+    """Where the go command of this host would look for modules and sums, as the operator's own settings change it."""
     try:
         done = subprocess.run(  # noqa: S603 - the operator's own binary
-            [go, "env", "-json", "GOPROXY", "GONOPROXY"],
+            [go, "env", "-json", "GOPROXY", "GONOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE"],
             env={**os.environ, **settings, "GOTOOLCHAIN": "local", "GOWORK": "off"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -95,6 +97,15 @@ def ask_go(go: str, settings: Mapping[str, str]) -> dict[str, str]:
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise Unusable(f"the go command {go} does not work: {error}") from error
     return found
+
+
+def log_stream(twistd: Mapping[str, Any]) -> TextIO:
+    """By twistd's own options: standard output in the foreground; else, or when it was told so, its log file."""
+    file = twistd.get("logfile")
+    if file == "-" or (not file and twistd.get("nodaemon", True)):
+        return sys.stdout
+    log_file: TextIO = LogFile.fromFullPath(file or "twistd.log")
+    return log_file
 
 
 def work_places(config: Config) -> tuple[Path, Path]:

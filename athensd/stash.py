@@ -14,7 +14,7 @@ from athensd.blob import BytesBlob, read_all
 from athensd.errors import AthensError, Conflict, NotFound, VerificationFailed
 from athensd.gomod.info import parse_info
 from athensd.gomod.version import ModuleVersion
-from athensd.gomod.ziphash import CheckedZip, check_zip
+from athensd.gomod.ziphash import CheckedZip, check_zip, h1_of_mod
 from athensd.interfaces import WHOLE, Blob, IFlight, IIndex, IOrigin, IStorage, Kind
 from athensd.spool import Spool
 from athensd.steps import Step, aside, step
@@ -33,8 +33,18 @@ class Fetches(Protocol):
         """The file, after it was fetched if need be."""
 
 
+class Sums(Protocol):
+    """The checksum database."""
+
+    def prefetch(self, version: ModuleVersion) -> None:
+        """This version will be checked soon."""
+
+    async def check(self, version: ModuleVersion, h1: str, *, go_mod: bool = False) -> None:
+        """Raise ``VerificationFailed`` for a zip, or a ``go.mod``, that may not be stored."""
+
+
 class Stash:
-    """Brings files from ``origin`` into ``storage``.
+    """Brings files from ``origin`` into ``storage``, as far as ``sums`` lets them in.
 
     ``published`` is told of every version of which a file was stored; slow work is done by ``in_thread``; a fetch
     takes at most ``timeout`` seconds.
@@ -51,6 +61,7 @@ class Stash:
         clock: IReactorTime,
         in_thread: Callable[..., Awaitable[Any]],
         published: Callable[[ModuleVersion], None],
+        sums: Sums,
         timeout: float,
     ) -> None:
         self._storage = storage
@@ -61,6 +72,7 @@ class Stash:
         self._clock = clock
         self._in_thread = in_thread
         self._published = published
+        self._sums = sums
         self._timeout = timeout
 
     async def fetch(self, version: ModuleVersion, kind: Kind) -> Blob:
@@ -92,6 +104,8 @@ class Stash:
         """
         if await self._has(version, kind):
             return
+        if kind is not Kind.INFO:
+            self._sums.prefetch(version)
         with self._spool.directory() as into:
             files = dict(await self._origin.fetch(version, kind, into))
             this.note(bytes=files[kind].length)
@@ -108,6 +122,8 @@ class Stash:
         """Check all that was fetched before any of it is published, and add the hash of the zip."""
         if Kind.INFO in files:
             _check_info(await read_all(files[Kind.INFO]), version)
+        if Kind.MOD in files:
+            await self._sums.check(version, h1_of_mod(await read_all(files[Kind.MOD])), go_mod=True)
         if Kind.ZIP in files:
             zip_file = files[Kind.ZIP]
             with step("verify", module=version.path, version=version.version, bytes=zip_file.length):
@@ -115,6 +131,7 @@ class Stash:
             # A module without a go.mod has the one that Go makes up for it.
             if checked.go_mod is not None and checked.go_mod != await self._go_mod(version, files):
                 raise VerificationFailed(f"{version}: the go.mod in the zip differs from the one served beside it")
+            await self._sums.check(version, checked.h1)
             files[Kind.ZIPHASH] = BytesBlob(checked.h1.encode())
 
     async def _go_mod(self, version: ModuleVersion, files: Mapping[Kind, Blob]) -> bytes:

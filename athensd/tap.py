@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from treq.client import HTTPClient
@@ -16,10 +16,14 @@ from twisted.application.service import IService
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThreadPool
 from twisted.python import usage
-from twisted.python.logfile import LogFile
 from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HostnameCachingHTTPSPolicy, HTTPConnectionPool
 
 from athensd import __version__
+from athensd.checksums.make import World, make_databases
+from athensd.checksums.quarantine import Quarantine
+from athensd.checksums.source import Place
+from athensd.checksums.unverified import Unverified
+from athensd.checksums.verifier import Checksums, Exempt
 from athensd.config import Config, changes
 from athensd.flight import MemoryFlight, WatchedFlight
 from athensd.freshness import Freshness
@@ -32,12 +36,12 @@ from athensd.observe.logs import TwistedEvents, configure_logs, set_log_level
 from athensd.observe.stats import Stats, make_stats
 from athensd.observe.underway import UnderWay
 from athensd.origin.bounded import BoundedOrigin
-from athensd.origin.chain import ChainOrigin, OffOrigin, parse_goproxy
+from athensd.origin.chain import ChainOrigin, Hop, OffOrigin, parse_goproxy
 from athensd.origin.direct import DirectOrigin
 from athensd.origin.go_process import GoCommand, launcher
 from athensd.origin.leash import Leash
 from athensd.origin.orphans import Orphans
-from athensd.origin.transfer import Transfer
+from athensd.origin.transfer import Transfer, split_credentials
 from athensd.origin.turns import Turns
 from athensd.origin.upstream import UpstreamOrigin
 from athensd.origin.vcs_cache import VcsCache
@@ -50,6 +54,7 @@ from athensd.startup import (
     Unusable,
     ask_go,
     find_go,
+    log_stream,
     read_configuration,
     read_robots,
     read_rules,
@@ -66,6 +71,7 @@ from athensd.web.download import DownloadRoutes
 from athensd.web.pages import Exposition, PageRoutes
 from athensd.web.request import AthensSite
 from athensd.web.routes import site_resource
+from athensd.web.sumdb import SumDBRoutes
 
 if TYPE_CHECKING:
     from athensd.observe.trace_export import TraceExport
@@ -108,7 +114,7 @@ def _service(options: Options) -> AthensService:
     configure_logs(
         config.log_level,
         config.log_format,
-        _log_stream(options),
+        log_stream(options.parent or {}),
         trace=traces.ids if traces else None,
         cloud_runtime=config.cloud_runtime,
         google_project=config.google_project,
@@ -158,8 +164,11 @@ def _service(options: Options) -> AthensService:
         Turns("direct", config.go_get_workers, config.queue_length),
     )
     client = _client(reactor, config)
-    origin = _chain(Transfer(client, reactor), config, go_settings, direct)
+    transfer = Transfer(client, reactor)
+    origin = _chain(transfer, config, go_settings, direct)
     freshness = _freshness(config, flight)
+    world = World(work_place / "sumdb", spool, transfer, flight, reactor, in_thread, _proxies(config, go_settings))
+    sumdb, checksums = _checksums(config, go_settings, world, storage)
     stash = Stash(
         storage=storage,
         origin=origin,
@@ -169,6 +178,7 @@ def _service(options: Options) -> AthensService:
         clock=reactor,
         in_thread=in_thread,
         published=freshness.learn,
+        sums=checksums,
         timeout=config.stash_timeout,
     )
     rules = read_rules(config)
@@ -205,6 +215,7 @@ def _service(options: Options) -> AthensService:
         site_resource(
             DownloadRoutes(gate, go_settings["GONOPROXY"]),
             PageRoutes(storage, index, read_robots(config.robots_file), _exposition(stats, in_thread)),
+            sumdb,
         )
     )
     debug = under_way and DebugListener(
@@ -228,11 +239,12 @@ def _service(options: Options) -> AthensService:
         shutdown_timeout=config.shutdown_timeout,
         log_observer=TwistedEvents(),
         kill=go.kill,
-        start=[each.start for each in (orphans, *observers) if each],
+        start=[each.start for each in (orphans, checksums, *observers) if each],
         stop=[
             memory_flight.stop,
             passing_memory_flight.stop,
             go.stop,
+            checksums.stop,
             *([orphans.stop] if orphans else []),
             *(each.close for each in {spool, store_spool}),
             lambda: _all_stopped(observers),
@@ -281,16 +293,6 @@ async def _reload(running: Config, name: str | None, gate: Gate, misses: Misses,
     set_log_level(wanted.log_level)
 
 
-def _log_stream(options: Options) -> TextIO:
-    """Standard output in the foreground; in the background, or when twistd was told so, its log file."""
-    twistd: Mapping[str, Any] = options.parent or {}
-    file = twistd.get("logfile")
-    if file == "-" or (not file and twistd.get("nodaemon", True)):
-        return sys.stdout
-    log_file: TextIO = LogFile.fromFullPath(file or "twistd.log")
-    return log_file
-
-
 def _spool(work_place: Path) -> Spool:
     parent = work_place / "spool"
     try:
@@ -326,6 +328,39 @@ def _client(reactor: Any, config: Config) -> HTTPClient:
     return HTTPClient(Agent(reactor, tls, connectTimeout=10, pool=pool))
 
 
+def _proxies(config: Config, go_settings: Mapping[str, str]) -> Sequence[Place] | None:
+    """Whom the checksum databases are asked of before they are asked themselves; ``None``: nobody is asked anything."""
+    hops = _hops(go_settings)
+    if config.network_mode == "offline" or hops[0].where == "off":
+        return None
+    return [
+        Place(*split_credentials(hop.where.rstrip("/")), hop.after_any_error)
+        for hop in hops
+        if hop.where not in {"direct", "off"}
+    ]
+
+
+def _checksums(
+    config: Config, go_settings: Mapping[str, str], world: World, storage: IStorage
+) -> tuple[SumDBRoutes, Checksums]:
+    """The databases for clients, and the check of what is stored."""
+    exempt = Exempt(",".join(config.no_sum_patterns), go_settings["GONOSUMDB"], go_settings["GOPRIVATE"])
+    try:
+        served, ours = make_databases(config.sum_dbs, go_settings["GOSUMDB"], config.sum_db_fresh, world)
+    except ValueError as error:
+        raise Unusable(str(error)) from error
+    checksums = Checksums(
+        ours,
+        exempt,
+        Unverified(world.root / "unverified", world.spool),
+        world.clock,
+        world.in_thread,
+        Quarantine(storage, world.root / "quarantine").put,
+        refuse=config.sum_db_away == "refuse",
+    )
+    return SumDBRoutes(served, exempt), checksums
+
+
 def _validate(config: Config, client: HTTPClient, reactor: Any) -> Validate:
     if not config.validator_hook:
         return allow
@@ -348,8 +383,11 @@ def _chain(transfer: Transfer, config: Config, go_settings: Mapping[str, str], d
         upstream = UpstreamOrigin(where, transfer)
         return BoundedOrigin(upstream, upstream.host, config.protocol_workers, config.queue_length)
 
+    return ChainOrigin([(hop, origin(hop.where)) for hop in _hops(go_settings)], go_settings["GONOPROXY"], direct)
+
+
+def _hops(go_settings: Mapping[str, str]) -> Sequence[Hop]:
     try:
-        hops = parse_goproxy(go_settings["GOPROXY"])
+        return parse_goproxy(go_settings["GOPROXY"])
     except ValueError as error:
         raise Unusable(str(error)) from error
-    return ChainOrigin([(hop, origin(hop.where)) for hop in hops], go_settings["GONOPROXY"], direct)

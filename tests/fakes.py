@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from athensd.blob import BytesBlob, FileBlob
-from athensd.errors import NotFound
+from athensd.errors import Mismatch, NotFound
 from athensd.gomod.info import Info
 from athensd.gomod.listing import Listed
 from athensd.gomod.version import ModuleVersion
@@ -61,6 +61,23 @@ class Steps:
     def named(self, name: str) -> list[Step]:
         """Those of this name that are over."""
         return [step for step in self.closed_ones if step.name == name]
+
+
+class FakeSums:
+    """A checksum database that remembers what it was asked; what is in ``wrong`` it does not let in."""
+
+    def __init__(self) -> None:
+        self.prefetched: list[ModuleVersion] = []
+        self.checked: list[tuple[ModuleVersion, str, bool]] = []
+        self.wrong: set[ModuleVersion] = set()
+
+    def prefetch(self, version: ModuleVersion) -> None:
+        self.prefetched.append(version)
+
+    async def check(self, version: ModuleVersion, h1: str, *, go_mod: bool = False) -> None:
+        self.checked.append((version, h1, go_mod))
+        if version in self.wrong:
+            raise Mismatch(f"{version}: checksum mismatch")
 
 
 async def at_once(function: Callable[..., T], *arguments: Any) -> T:

@@ -15,7 +15,7 @@ from athensd.proxy import Network, Proxy
 from athensd.spool import Spool
 from athensd.stash import Stash
 from athensd.storage.memory import MemoryStorage
-from tests.fakes import FakeOrigin, at_once, module_files, result_of
+from tests.fakes import FakeOrigin, FakeSums, at_once, module_files, result_of
 
 PATH = "example.com/m"
 
@@ -30,6 +30,7 @@ class Room:
         self.origin = FakeOrigin()
         flight = MemoryFlight()
         self.freshness = Freshness(flight, self.clock.seconds, fresh=60, stale=1000, absent=30)
+        self.sums = FakeSums()
         self.stash = Stash(
             storage=self.storage,
             origin=self.origin,
@@ -39,6 +40,7 @@ class Room:
             clock=self.clock,
             in_thread=at_once,
             published=self.freshness.learn,
+            sums=self.sums,
             timeout=300,
         )
         self.proxy = Proxy(

@@ -34,10 +34,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "passing": SEAMS | {"spool", "waiting"},
     "gate": SEAMS | {"policy", "proxy"},
     "validator": SEAMS | {"waiting"},
-    "web": SEAMS | {"policy", "proxy", "waiting"},
+    "checksums": SEAMS | {"sumdb", "spool", "waiting"},
+    "web": SEAMS | {"checksums", "policy", "proxy", "sumdb", "waiting"},
     "service": {"errors", "waiting", "web"},
     "config_keys": set(),
-    "config": {"config_keys"},
+    "config": {"config_keys", "sumdb"},
     "startup": {"config", "policy"},
     "observe": {"errors", "steps"},
 }

@@ -10,7 +10,7 @@ import pytest
 from athensd.config import Config, load
 from athensd.policy.download_mode import DownloadMode
 from athensd.policy.filter import Action
-from athensd.startup import Unusable, ask_go, find_go, read_configuration, read_rules, work_places
+from athensd.startup import Unusable, ask_go, find_go, log_stream, read_configuration, read_rules, work_places
 
 
 @pytest.mark.parametrize(
@@ -110,3 +110,14 @@ def test_rules_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     rules = read_rules(load('FilterFile = "filter.conf"\nDownloadMode = "file:download.hcl"', {}))
     assert rules.filter.verdict("example.test/m", None).action is Action.EXCLUDE
     assert rules.modes.of("example.test/m").mode is DownloadMode.NONE
+
+
+def test_the_log_goes_to_the_console_or_to_twistds_file(tmp_path: Path) -> None:
+    """In the foreground to standard output; in the background, or when a file is named, to that."""
+    for parent, is_console in (
+        ({"nodaemon": 1, "logfile": None}, True),
+        ({"nodaemon": 1, "logfile": "-"}, True),
+        ({"nodaemon": 1, "logfile": str(tmp_path / "log")}, False),
+        ({"nodaemon": 0, "logfile": str(tmp_path / "log")}, False),
+    ):
+        assert (log_stream(parent) is sys.stdout) is is_console

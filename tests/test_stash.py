@@ -13,17 +13,17 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
 
 from athensd.blob import BytesBlob, read_all
-from athensd.errors import NotFound, Overloaded, StorageFailed, TimedOut, UpstreamFailed, VerificationFailed
+from athensd.errors import Mismatch, NotFound, Overloaded, StorageFailed, TimedOut, UpstreamFailed, VerificationFailed
 from athensd.flight import MemoryFlight
 from athensd.gomod.version import ModuleVersion
-from athensd.gomod.ziphash import check_zip
+from athensd.gomod.ziphash import check_zip, h1_of_mod
 from athensd.index import MemoryIndex
 from athensd.interfaces import WHOLE, Kind
 from athensd.origin.bounded import BoundedOrigin
 from athensd.spool import Spool
 from athensd.stash import Stash
 from athensd.storage.memory import MemoryStorage
-from tests.fakes import FakeOrigin, Steps, at_once, module_files, module_zip, result_of, start
+from tests.fakes import FakeOrigin, FakeSums, Steps, at_once, module_files, module_zip, result_of, start
 
 M = ModuleVersion("example.com/m", "v1.2.3")
 OTHER = ModuleVersion("example.com/m", "v1.2.4")
@@ -48,6 +48,7 @@ class Room:
         self.flight = MemoryFlight()
         self.clock = Clock()
         self.published = []
+        self.sums = FakeSums()
         self.stash = Stash(
             storage=self.storage,
             origin=origin(self.origin) if origin else self.origin,
@@ -57,6 +58,7 @@ class Room:
             clock=self.clock,
             in_thread=at_once,
             published=self.published.append,
+            sums=self.sums,
             timeout=300,
         )
 
@@ -364,3 +366,28 @@ def test_end_of_the_process(room):
         gc.collect()
     assert room.origin.cancelled == 1
     assert [event for event in events if event["log_level"] > LogLevel.info] == []
+
+
+def test_sums_are_checked(room):
+    """Of each zip and go.mod before it is stored, and asking about them begins before the download."""
+    result_of(room.ask(Kind.ZIP))
+    files = room.origin.files[M]
+    h1 = result_of(read_all(result_of(room.storage.open(M, Kind.ZIPHASH)))).decode()
+    assert (M, h1, False) in room.sums.checked
+    assert (M, h1_of_mod(files[Kind.MOD]), True) in room.sums.checked
+    assert room.sums.prefetched == [M, M]
+
+
+@pytest.mark.parametrize("kind", [Kind.MOD, Kind.ZIP])
+def test_a_wrong_sum(room, kind):
+    """Nothing of what is not as everybody else has it is stored."""
+    room.sums.wrong.add(M)
+    with pytest.raises(Mismatch):
+        result_of(room.ask(kind))
+    assert room.stored() == set()
+
+
+def test_an_info_has_no_sum(room):
+    """Nobody is asked about it."""
+    result_of(room.ask(Kind.INFO))
+    assert (room.sums.prefetched, room.sums.checked) == ([], [])

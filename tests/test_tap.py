@@ -50,19 +50,6 @@ def test_what_cannot_be_used_ends_the_process(tmp_path: Path, monkeypatch: pytes
     ]
 
 
-def test_the_log_goes_to_the_console_or_to_twistds_file(tmp_path: Path) -> None:
-    """In the foreground to standard output; in the background, or when a file is named, to that."""
-    options = tap.Options()
-    for parent, is_console in (
-        ({"nodaemon": 1, "logfile": None}, True),
-        ({"nodaemon": 1, "logfile": "-"}, True),
-        ({"nodaemon": 1, "logfile": str(tmp_path / "log")}, False),
-        ({"nodaemon": 0, "logfile": str(tmp_path / "log")}, False),
-    ):
-        options.parent = parent
-        assert (tap._log_stream(options) is sys.stdout) is is_console
-
-
 def test_the_version_is_told() -> None:
     """``twistd athens --version`` prints it and ends."""
     twistd = Path(sys.executable).with_name("twistd")

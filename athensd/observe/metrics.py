@@ -28,7 +28,7 @@ from athensd.steps import Step
 OTHER = "other"
 METHODS = ("GET", "HEAD")
 ROUTES = (
-    *("list", "latest", "info", "mod", "zip"),
+    *("list", "latest", "info", "mod", "zip", "sumdb"),
     *("home", "healthz", "readyz", "version", "robots", "catalog", "index", "metrics"),
     "none",
 )

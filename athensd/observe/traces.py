@@ -68,6 +68,7 @@ ROUTES = {
     "info": "/{module}/@v/{version}.info",
     "mod": "/{module}/@v/{version}.mod",
     "zip": "/{module}/@v/{version}.zip",
+    "sumdb": "/sumdb/{name}/{path}",
 }
 _KINDS = {"request": SpanKind.SERVER, "http": SpanKind.CLIENT}
 _OF_EVERY_HIT = frozenset({"storage.open"})

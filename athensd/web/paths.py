@@ -25,6 +25,7 @@ PAGES = {
     b"/metrics": "metrics",
 }
 _MODULE = re.compile(rb"/(?!/)[\x21-\x7e]+/(?:@v/(?:(list)|[\x21-\x2e\x30-\x7e]+\.(info|mod|zip))|@(latest))")
+_SUMDB = re.compile(rb"/sumdb/[\x21-\x7e]+/(?:supported|latest|(?:lookup|tile)/[\x21-\x7e]+)")
 _EMPTY_OR_DOTS = re.compile(rb"//|/\.{1,2}(?:/|\Z)")
 
 
@@ -42,10 +43,13 @@ def route_of(raw: bytes) -> str:
     page = PAGES.get(path)
     if page is not None:
         return page
+    if _SUMDB.fullmatch(path) and not _EMPTY_OR_DOTS.search(path):
+        return "sumdb"
     module = _MODULE.fullmatch(path)
     if module is None or _EMPTY_OR_DOTS.search(path):
         raise InvalidPath(
             "this is no path of the Go download protocol; "
-            "it has /<module>/@v/list, /<module>/@latest and /<module>/@v/<version>.info, .mod and .zip"
+            "it has /<module>/@v/list, /<module>/@latest and /<module>/@v/<version>.info, .mod and .zip, "
+            "and the checksum databases at /sumdb/<name>/"
         )
     return module[module.lastindex or 0].decode()

@@ -16,14 +16,17 @@ from athensd.web.download import DownloadRoutes
 from athensd.web.pages import PageRoutes
 from athensd.web.reply import NEVER, refuse, refuse_with
 from athensd.web.request import AthensRequest
+from athensd.web.sumdb import SumDBRoutes
 
 log = structlog.get_logger()
 
 
-def site_resource(download: DownloadRoutes, pages: PageRoutes) -> IResource:
+def site_resource(download: DownloadRoutes, pages: PageRoutes, sumdb: SumDBRoutes | None = None) -> IResource:
     """The root resource."""
     app: Any = Klein()
     pages.mount(app)
+    if sumdb is not None:
+        sumdb.mount(app)
     download.mount(app)
     app.handle_errors(AthensError)(_refused)
     app.handle_errors(HTTPException)(_unrouted)

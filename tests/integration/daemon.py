@@ -84,6 +84,7 @@ def environment(directory: Path, goproxy: str, settings: Mapping[str, str]) -> d
         "GOPROXY": goproxy,
         "GOPRIVATE": "",
         "GONOPROXY": "",
+        "GOSUMDB": "off",
         "ATHENS_PORT": "127.0.0.1:0",
         "ATHENS_STORAGE_TYPE": "disk",
         "ATHENS_DISK_STORAGE_ROOT": str(directory / "store"),

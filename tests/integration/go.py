@@ -17,7 +17,7 @@ needs_go = pytest.mark.skipif(not GO, reason="the go command is not installed")
 class Client:
     """A user's machine: an empty module cache in ``directory``, and one proxy."""
 
-    def __init__(self, directory: Path, goproxy: str) -> None:
+    def __init__(self, directory: Path, goproxy: str, **settings: str) -> None:
         self.cache = directory / "modcache"
         self.work = directory / "work"
         self.work.mkdir(parents=True)
@@ -32,6 +32,7 @@ class Client:
             "GOFLAGS": "-modcacherw",
             "GOTOOLCHAIN": "local",
             "GOWORK": "off",
+            **settings,
         }
 
     def run(self, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
@@ -17,10 +18,13 @@ from pathlib import Path
 
 import pytest
 
+from athensd.gomod.version import ModuleVersion
+from athensd.gomod.ziphash import check_zip, h1_of_mod
 from tests.integration.daemon import TWISTD, Daemon, environment, running
 from tests.integration.go import Client, needs_go
 from tests.integration.goproxy_tree import Upstream, add_version
 from tests.rig.modules import make_corpus
+from tests.rig.sumdb import Database, Server
 
 pytestmark = needs_go
 
@@ -227,7 +231,8 @@ def test_no_child_outlives_a_second_sigterm(tmp_path: Path) -> None:
     go = tmp_path / "go"
     go.write_text(
         "#!/bin/sh\n"
-        '[ "$1" = env ] && { echo \'{"GOPROXY":"direct","GONOPROXY":""}\'; exit; }\n'
+        '[ "$1" = env ] && { echo \'{"GOPROXY":"direct","GONOPROXY":"",'
+        '"GOSUMDB":"off","GONOSUMDB":"","GOPRIVATE":""}\'; exit; }\n'
         "trap '' TERM\n"
         f"sleep 1000 & echo $! $$ > {tmp_path}/pids.tmp; mv {tmp_path}/pids.tmp {tmp_path}/pids; wait; wait\n"
     )
@@ -283,3 +288,29 @@ def test_modules_come_straight_from_their_repositories(tmp_path: Path) -> None:
         again = Client(tmp_path / "again", daemon.url)
         again.ok("mod", "download", "github.com/pkg/errors@v0.9.1", "github.com/BurntSushi/Capital@latest")
         assert again.files().items() <= client.files().items()
+
+
+def test_sums_are_checked_through_and_by_the_proxy(tmp_path: Path) -> None:
+    """A go command with only us to ask verifies what it gets; what others were not given is refused and not kept."""
+    with Server(Database()) as server:
+        for version, mod in (("v1.0.0", b"module example.test/sum\n"), ("v1.1.0", b"module example.test/sum\n\n")):
+            add_version(tmp_path / "tree", "example.test/sum", version, {"go.mod": mod, "s.go": b"package s\n"})
+            archive = tmp_path / f"tree/example.test/sum/@v/{version}.zip"
+            h1 = check_zip(io.BytesIO(archive.read_bytes()), ModuleVersion("example.test/sum", version)).h1
+            told = h1 if version == "v1.0.0" else h1_of_mod(b"something else")
+            server.database.add("example.test/sum", version, told, h1_of_mod(mod))
+        upstream = Upstream(tmp_path / "tree")
+        settings = {"GOSUMDB": server.gosumdb, "ATHENS_SUM_DBS": server.gosumdb}
+        with running(tmp_path / "athensd", upstream.url, **settings) as daemon:
+            key = server.gosumdb.split()[0]
+            client = Client(tmp_path / "client", daemon.url, GOSUMDB=key)
+            client.ok("mod", "download", "example.test/sum@v1.0.0")
+            refused = client.run("mod", "download", "example.test/sum@v1.1.0")
+            assert "SECURITY ERROR" in refused.stderr
+            assert daemon.get("example.test/sum/@v/v1.1.0.zip")[0] == 403
+            assert not list((tmp_path / "athensd/store").rglob("v1.1.0.zip"))
+            assert [line["level"] for line in daemon.lines() if line["msg"] == "checksum mismatch"] == ["error"] * 2
+        upstream.stop()
+        server.faults.clear()
+    with running(tmp_path / "athensd", upstream.url, ATHENS_NETWORK_MODE="offline", **settings) as daemon:
+        Client(tmp_path / "other", daemon.url, GOSUMDB=key).ok("mod", "download", "example.test/sum@v1.0.0")

@@ -33,6 +33,7 @@ from athensd.web.download import DownloadRoutes
 from athensd.web.pages import PageRoutes
 from athensd.web.request import AthensSite
 from athensd.web.routes import site_resource
+from tests.fakes import FakeSums
 
 PATH = "example.test/Big/m"
 ESCAPED = "/example.test/!big/m"
@@ -145,6 +146,7 @@ class Daemon:
             clock=self.clock,
             in_thread=at_once,
             published=self.freshness.learn,
+            sums=FakeSums(),
             timeout=300,
         )
         self.proxy = Proxy(

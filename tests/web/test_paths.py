@@ -22,6 +22,10 @@ GOOD = [
     f"{ESCAPED}/@v/v1.0.0+incompatible.mod",
     f"{ESCAPED}/@v/v2.0.0%2Bincompatible.zip",
     f"{ESCAPED}/@v/main.info",
+    "/sumdb/sum.example.test/supported",
+    "/sumdb/sum.example.test/x/latest",
+    "/sumdb/sum.example.test/lookup/example.test/%21big@v1.0.0",
+    "/sumdb/sum.example.test/tile/8/0/x001/234.p/5",
 ]
 BAD = [
     "/x",
@@ -61,6 +65,19 @@ BAD = [
     f"/{'a' * LONGEST}.test/m/@v/list",
     "http://proxy.test/healthz",
     f"https://proxy.test{ESCAPED}/@v/list",
+    "/sumdb",
+    "/sumdb/",
+    "/sumdb/latest",
+    "/sumdb//latest",
+    "/sumdb/sum.example.test",
+    "/sumdb/sum.example.test/",
+    "/sumdb/sum.example.test/else",
+    "/sumdb/sum.example.test/latest/",
+    "/sumdb/sum.example.test/lookup/",
+    "/sumdb/sum.example.test/tile/",
+    "/sumdb/sum.example.test/tile/8/0/../../lookup/x",
+    "/sumdb/../sumdb/sum.example.test/latest",
+    "/sumdb/sum.example.test/lookup/a%20b",
     "proxy.test:80",
     "*",
     "healthz",
@@ -75,6 +92,9 @@ ROUTES = [
     (f"{ESCAPED}/@v/v1.0.0.mod", "mod"),
     (f"{ESCAPED}/@v/v1.0.0%2Ezip", "zip"),
     ("/example.test/@v/list.info/@v/list", "list"),
+    ("/sumdb/sum.example.test/latest", "sumdb"),
+    ("/sumdb/sum.example.test/lookup/example.test/@v/v1.0.0.info", "sumdb"),
+    ("/sumdb/sum.example.test/@latest", "latest"),
 ]
 
 

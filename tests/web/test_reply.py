@@ -35,6 +35,7 @@ def test_every_word_has_a_status(word: type[errors.AthensError]) -> None:
         (errors.Redirected("https://x.test"), 307),
         (errors.Conflict(""), 409),
         (errors.VerificationFailed(""), 502),
+        (errors.Mismatch(""), 403),
         (errors.UpstreamFailed(""), 502),
         (errors.TimedOut(""), 504),
         (errors.Overloaded(""), 503),

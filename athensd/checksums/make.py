@@ -1,0 +1,82 @@
+"""The checksum databases that the settings name: those for clients, and the one that we ask ourselves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.interfaces import IReactorTime
+
+from athensd.checksums.cache import Cache
+from athensd.checksums.database import Database, ProvenDatabase, UnprovenDatabase
+from athensd.checksums.served import Served, parse_sumdbs
+from athensd.checksums.source import Asks, Gets, NoSource, Place, Source
+from athensd.interfaces import IFlight
+from athensd.spool import Spool
+from athensd.sumdb.names import parse_gosumdb
+
+
+@frozen
+class World:
+    """What databases need: ``proxies`` are asked first, in their order; ``None``: nobody may be asked."""
+
+    root: Path
+    spool: Spool
+    gets: Gets
+    flight: IFlight
+    clock: IReactorTime
+    in_thread: Callable[..., Awaitable[Any]]
+    proxies: Sequence[Place] | None
+
+
+def make_databases(
+    sumdbs: Sequence[str], gosumdb: str, fresh: float, world: World
+) -> tuple[Mapping[str, Database], ProvenDatabase | None]:
+    """The databases of the setting ``SumDBs`` by their names, and that of ``GOSUMDB``, ``None`` when that is off.
+
+    The newest head of each is asked for when it is older than ``fresh`` seconds.  Raises ``ValueError`` when a setting
+    cannot be used.
+    """
+    served = {name: _database(each, fresh, world) for name, each in parse_sumdbs(sumdbs).items()}
+    ours = parse_gosumdb(gosumdb)
+    if ours is None:
+        return served, None
+    same = served.get(ours.name)
+    if isinstance(same, ProvenDatabase):
+        return served, same
+    return served, _proven(Served(ours.name, ours.url, ours.verifier), fresh, world)
+
+
+def _database(served: Served, fresh: float, world: World) -> Database:
+    return _proven(served, fresh, world) if served.verifier else UnprovenDatabase(served.name, _source(served, world))
+
+
+def _proven(served: Served, fresh: float, world: World) -> ProvenDatabase:
+    assert served.verifier is not None, "without a key nothing can be proven"
+    return ProvenDatabase(
+        served.verifier,
+        _source(served, world),
+        Cache(world.root / served.name, world.spool),
+        world.flight,
+        world.in_thread,
+        time.time,
+        fresh=fresh,
+    )
+
+
+def _source(served: Served, world: World) -> Asks:
+    if world.proxies is None:
+        return NoSource()
+    return Source(
+        served.name,
+        Place(served.url or f"https://{served.name}"),
+        world.gets,
+        world.flight,
+        world.clock,
+        time.monotonic,
+        # One with a URL is asked there, and nowhere else.
+        proxies=() if served.url else world.proxies,
+    )

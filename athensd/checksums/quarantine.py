@@ -1,0 +1,50 @@
+"""Where stored files go that turned out to be wrong: out of the store, and not out of the world."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import structlog
+
+from athensd.checksums.unverified import Sum
+from athensd.errors import NotFound, StorageFailed
+from athensd.gomod.escape import escape_path, escape_version
+from athensd.interfaces import IStorage, Kind
+
+log = structlog.get_logger()
+
+
+class Quarantine:
+    """Moves versions out of ``storage`` into the directory ``root``."""
+
+    def __init__(self, storage: IStorage, root: Path) -> None:
+        self._storage = storage
+        self._root = root
+
+    async def put(self, found: Sum) -> None:
+        """Keep a copy of all files of the version and delete it; a second time does nothing.
+
+        Raises ``StorageFailed``.
+        """
+        version = found.version
+        folder = self._root / escape_path(version.path)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for kind in Kind:
+                await self._copy(found, kind, folder / f"{escape_version(version.version)}.{kind.value}")
+        except OSError as error:
+            raise StorageFailed(f"{version} could not be put into quarantine: {error.strerror}") from error
+        try:
+            await self._storage.delete(version)
+        except NotFound:
+            return
+        log.error("in quarantine", module=version.path, version=version.version, folder=str(folder))
+
+    async def _copy(self, found: Sum, kind: Kind, path: Path) -> None:
+        try:
+            blob = await self._storage.open(found.version, kind)
+        except NotFound:
+            return
+        with path.open("wb") as file:
+            async for piece in blob.chunks():
+                file.write(piece)
