@@ -168,7 +168,7 @@ def _service(options: Options) -> AthensService:
     origin = _chain(transfer, config, go_settings, direct)
     freshness = _freshness(config, flight)
     world = World(work_place / "sumdb", spool, transfer, flight, reactor, in_thread, _proxies(config, go_settings))
-    sumdb, checksums = _checksums(config, go_settings, world, storage)
+    sumdb, checksums = _checksums(config, go_settings, world, storage, store_place, store_spool)
     stash = Stash(
         storage=storage,
         origin=origin,
@@ -341,9 +341,9 @@ def _proxies(config: Config, go_settings: Mapping[str, str]) -> Sequence[Place] 
 
 
 def _checksums(
-    config: Config, go_settings: Mapping[str, str], world: World, storage: IStorage
+    config: Config, go_settings: Mapping[str, str], world: World, storage: IStorage, kept: Path, store_spool: Spool
 ) -> tuple[SumDBRoutes, Checksums]:
-    """The databases for clients, and the check of what is stored."""
+    """The databases for clients, and the check of what is stored; ``kept`` lasts as long as the store."""
     exempt = Exempt(",".join(config.no_sum_patterns), go_settings["GONOSUMDB"], go_settings["GOPRIVATE"])
     try:
         served, ours = make_databases(config.sum_dbs, go_settings["GOSUMDB"], config.sum_db_fresh, world)
@@ -352,10 +352,10 @@ def _checksums(
     checksums = Checksums(
         ours,
         exempt,
-        Unverified(world.root / "unverified", world.spool),
+        Unverified(kept / "unverified", store_spool),
         world.clock,
         world.in_thread,
-        Quarantine(storage, world.root / "quarantine").put,
+        Quarantine(storage, kept / "quarantine").put,
         refuse=config.sum_db_away == "refuse",
     )
     return SumDBRoutes(served, exempt), checksums

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from athensd.checksums.cache import Cache
@@ -40,13 +40,19 @@ def make_databases(
     The newest head of each is asked for when it is older than ``fresh`` seconds.  Raises ``ValueError`` when a setting
     cannot be used.
     """
-    served = {name: _database(each, fresh, world) for name, each in parse_sumdbs(sumdbs).items()}
+    wanted = parse_sumdbs(sumdbs)
     ours = parse_gosumdb(gosumdb)
+    same = wanted.get(ours.name) if ours else None
+    if ours is not None and same is not None:
+        if same.verifier not in {None, ours.verifier}:
+            raise ValueError(f"SumDBs and GOSUMDB have different keys for {ours.name}")
+        wanted[ours.name] = evolve(same, verifier=ours.verifier)
+    served = {name: _database(each, fresh, world) for name, each in wanted.items()}
     if ours is None:
         return served, None
-    same = served.get(ours.name)
-    if isinstance(same, ProvenDatabase):
-        return served, same
+    shared = served.get(ours.name)
+    if isinstance(shared, ProvenDatabase):
+        return served, shared
     return served, _proven(Served(ours.name, ours.url, ours.verifier), fresh, world)
 
 
@@ -62,7 +68,7 @@ def _proven(served: Served, fresh: float, world: World) -> ProvenDatabase:
         Cache(world.root / served.name, world.spool),
         world.flight,
         world.in_thread,
-        time.time,
+        time.monotonic,
         fresh=fresh,
     )
 

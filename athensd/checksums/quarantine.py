@@ -6,9 +6,11 @@ from pathlib import Path
 
 import structlog
 
+from athensd.blob import read_all
 from athensd.checksums.unverified import Sum
 from athensd.errors import NotFound, StorageFailed
 from athensd.gomod.escape import escape_path, escape_version
+from athensd.gomod.ziphash import h1_of_mod
 from athensd.interfaces import IStorage, Kind
 
 log = structlog.get_logger()
@@ -22,11 +24,13 @@ class Quarantine:
         self._root = root
 
     async def put(self, found: Sum) -> None:
-        """Keep a copy of all files of the version and delete it; a second time does nothing.
+        """Keep a copy of all files of the version and delete it, if what is stored has this sum.
 
-        Raises ``StorageFailed``.
+        A second time does nothing.  Raises ``StorageFailed``.
         """
         version = found.version
+        if await self._stored_sum(found) != found.h1:
+            return  # other bytes were stored first, and they are right for all that is known
         folder = self._root / escape_path(version.path)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -39,6 +43,14 @@ class Quarantine:
         except NotFound:
             return
         log.error("in quarantine", module=version.path, version=version.version, folder=str(folder))
+
+    async def _stored_sum(self, found: Sum) -> str:
+        kind = Kind.MOD if found.go_mod else Kind.ZIPHASH
+        try:
+            data = await read_all(await self._storage.open(found.version, kind))
+        except NotFound:
+            return ""
+        return h1_of_mod(data) if found.go_mod else data.decode("ascii", "replace").strip()
 
     async def _copy(self, found: Sum, kind: Kind, path: Path) -> None:
         try:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import frozen
 from pytest_twisted import blockon, ensureDeferred
 from treq.client import HTTPClient
 from twisted.internet import reactor
@@ -18,6 +19,8 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.resource import Resource
+from twisted.web.server import Site
 
 from athensd.checksums.cache import Cache
 from athensd.checksums.database import ProvenDatabase
@@ -38,7 +41,7 @@ from athensd.proxy import Proxy
 from athensd.spool import Spool
 from athensd.stash import Stash
 from athensd.storage.disk import DiskStorage
-from athensd.sumdb.names import KNOWN_KEYS, PUBLIC
+from athensd.sumdb.names import PUBLIC
 from athensd.sumdb.note import Verifier, parse_verifier
 from athensd.web.download import DownloadRoutes
 from athensd.web.pages import PageRoutes
@@ -46,12 +49,14 @@ from athensd.web.request import AthensSite
 from athensd.web.routes import site_resource
 from athensd.web.sumdb import SumDBRoutes
 from tests.checksums.fakes import flipped
+from tests.integration.daemon import running
 from tests.integration.go import GO, Client, needs_go
 from tests.integration.goproxy_tree import Upstream, add_version
 from tests.rig.sumdb import Database, Server
 
 pytestmark = needs_go
 loop: Any = reactor
+PROGRAM = 'package main\n\nimport "rsc.io/quote"\n\nfunc main() { println(quote.Go()) }\n'
 MODULES = [ModuleVersion(f"example.test/Big/m{number}", "v1.0.0") for number in range(12)]
 PRIVATE = ModuleVersion("private.test/x", "v1.0.0")
 
@@ -128,6 +133,24 @@ class Athensd:
         await self._pool.closeCachedConnections()
 
 
+@frozen
+class Asked:
+    """A request as a server sees it."""
+
+    path: str
+    headers: set[str]
+
+
+class Handled(Resource):
+    """Answers by a function."""
+
+    isLeaf = True
+
+    def __init__(self, handle: Callable[[Any], bytes]) -> None:
+        super().__init__()
+        self.render = handle
+
+
 class World:
     """An upstream of modules, a database of their sums, and an athensd."""
 
@@ -161,8 +184,7 @@ class Checking(Client):
     """A go command that believes nothing without the database; it has nobody to ask but its proxy."""
 
     def __init__(self, directory: Path, goproxy: str, gosumdb: str = Database().signer.verifier_key) -> None:
-        super().__init__(directory, goproxy)
-        self._environment["GOSUMDB"] = gosumdb
+        super().__init__(directory, goproxy, GOSUMDB=gosumdb)
 
     async def download(self, *versions: ModuleVersion) -> tuple[bool, str]:
         """Whether it has them all now, and what it said."""
@@ -313,25 +335,48 @@ async def test_private_modules(tmp_path: Path, world: World) -> None:
     assert not [path for path in world.server.asked if "private" in path]
 
 
-@pytest.mark.network
 @ensureDeferred
-async def test_the_public_database(tmp_path: Path, goproxy: str) -> None:
-    """A real program with Go's own GOSUMDB: through the upstream that has the database, and then without anybody."""
-    athensd = Athensd(tmp_path, parse_verifier(KNOWN_KEYS[PUBLIC]))
-    try:
-        transfer = athensd.transfer
-        direct, proxies = Place("http://127.0.0.1:9"), [Place(goproxy)]
-        source = Source(PUBLIC, direct, transfer, MemoryFlight(), loop, loop.seconds, proxies=proxies)
-        url = athensd.start(UpstreamOrigin(goproxy, transfer), source)
-        for name in ("first", "second"):
-            client = Checking(tmp_path / name, url, PUBLIC)
+async def test_nothing_of_a_client_goes_out(world: World) -> None:
+    """The database learns what is asked and by which server; not who asked it, nor with which credentials."""
+    asked: list[Asked] = []
+
+    def handle(request: Any) -> bytes:
+        path = request.uri.decode().removeprefix("/")
+        asked.append(Asked(path, {str(each) for each in request.requestHeaders.getAllRawHeaders()}))
+        return world.database.answer(path) or b""
+
+    port = loop.listenTCP(0, Site(Handled(handle)), interface="127.0.0.1")
+    direct = Place(f"http://127.0.0.1:{port.getHost().port}")
+    name = world.database.signer.name
+    source = Source(name, direct, world.athensd.transfer, MemoryFlight(), loop, loop.seconds)
+    url = world.athensd.start(OffOrigin(), source)
+    secrets = {
+        "Authorization": "Basic canary",
+        "Cookie": "a=canary",
+        "X-Forwarded-For": "canary",
+        "User-Agent": "canary",
+    }
+    for path in ("latest", "lookup/example.test/!big/m3@v1.0.0?canary", "tile/8/0/001", "tile/8/data/000"):
+        request = urllib.request.Request(f"{url}/sumdb/{name}/{path}", headers=secrets)
+        with await deferToThread(urllib.request.urlopen, request, timeout=10) as response:
+            assert response.status == 200
+    await port.stopListening()
+    assert {each.path.partition("/")[0] for each in asked} == {"latest", "lookup", "tile"}
+    assert "canary" not in str(asked)
+
+
+@pytest.mark.network
+def test_the_public_database(tmp_path: Path, goproxy: str) -> None:
+    """A real program with Go's own GOSUMDB and only athensd to ask: through its upstream, and then without anybody."""
+    for name, network_mode in (("first", "strict"), ("second", "offline")):
+        settings = {"GOSUMDB": PUBLIC, "ATHENS_NETWORK_MODE": network_mode}
+        with running(tmp_path / "athensd", goproxy, **settings) as daemon:
+            client = Client(tmp_path / name, daemon.url, GOSUMDB=PUBLIC)
             (client.work / "go.mod").write_text("module example.test/program\n\ngo 1.24\n")
-            (client.work / "main.go").write_text(
-                'package main\n\nimport "rsc.io/quote"\n\nfunc main() { println(quote.Go()) }\n'
-            )
-            await deferToThread(client.ok, "get", "rsc.io/quote@v1.5.2")
-            await deferToThread(client.ok, "build", "-o", "program", ".")
+            (client.work / "main.go").write_text(PROGRAM)
+            client.ok("get", "rsc.io/quote@v1.5.2")
+            client.ok("build", "-o", "program", ".")
             assert len((client.work / "go.sum").read_text().splitlines()) == 6
-            url = athensd.start_offline()
-    finally:
-        await athensd.stop()
+            requests = [line for line in daemon.lines() if "/sumdb/" in line.get("http-path", "")]
+            assert {line["http-status"] for line in requests} == {200}
+            assert network_mode == "strict" or {line["cache"] for line in requests} == {"", "hit"}
