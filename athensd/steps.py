@@ -5,8 +5,8 @@
         this.note(bytes=length)
 
 Traces make a span of it, metrics a duration, ``/debug`` a line while it lasts.  With nobody watching, a step costs
-less than a microsecond.  Steps stand in coroutines: a plain callback does not see which step it is part of, and a
-thread only with a copy of the context.
+about a microsecond.  Steps stand in coroutines: a plain callback does not see which step it is part of, and a thread
+only with a copy of the context.
 """
 
 from __future__ import annotations

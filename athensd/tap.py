@@ -355,7 +355,7 @@ def _checksums(
         Unverified(kept / "unverified", store_spool),
         world.clock,
         world.in_thread,
-        Quarantine(storage, kept / "quarantine").put,
+        Quarantine(storage, kept / "quarantine", world.in_thread).put,
         refuse=config.sum_db_away == "refuse",
     )
     return SumDBRoutes(served, exempt), checksums

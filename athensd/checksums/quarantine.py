@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -19,9 +22,10 @@ log = structlog.get_logger()
 class Quarantine:
     """Moves versions out of ``storage`` into the directory ``root``."""
 
-    def __init__(self, storage: IStorage, root: Path) -> None:
+    def __init__(self, storage: IStorage, root: Path, in_thread: Callable[..., Awaitable[Any]]) -> None:
         self._storage = storage
         self._root = root
+        self._in_thread = in_thread
 
     async def put(self, found: Sum) -> None:
         """Keep a copy of all files of the version and delete it, if what is stored has this sum.
@@ -57,6 +61,11 @@ class Quarantine:
             blob = await self._storage.open(found.version, kind)
         except NotFound:
             return
-        with path.open("wb") as file:
-            async for piece in blob.chunks():
-                file.write(piece)
+        local = blob.file()
+        with path.open("wb") as copy:
+            if local is None:
+                async for piece in blob.chunks():
+                    copy.write(piece)
+            else:
+                with local:
+                    await self._in_thread(shutil.copyfileobj, local, copy)

@@ -32,6 +32,7 @@ from athensd.interfaces import Blob, IFlight, IOrigin, Kind
 from athensd.origin.go_complaints import complaint, is_certain, is_damage, without_credentials
 from athensd.origin.go_environment import go_environment, lay_out
 from athensd.origin.go_process import Finished, GoCommand
+from athensd.origin.logins import without_login
 from athensd.origin.repositories import Repositories
 from athensd.origin.reuse import OldAnswers
 from athensd.origin.turns import Turns
@@ -111,7 +112,7 @@ class DirectOrigin:
                 raise _complaint(answer, path, query)
             if not answer.get("Version"):
                 raise UpstreamFailed(f"{path}@{query}: the go command named no version")
-            return Info(answer["Version"], answer.get("Time"), answer.get("Origin"))
+            return Info(answer["Version"], answer.get("Time"), _shown(answer.get("Origin")))
 
     async def fetch(self, version: ModuleVersion, kind: Kind, into: Path) -> Mapping[Kind, Blob]:
         """All three files where go makes them.
@@ -330,8 +331,16 @@ def _log(about: structlog.typing.FilteringBoundLogger, finished: Finished, error
         about.info("go command", **cost)
 
 
+def _shown(origin: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Where a version comes from, for clients: a page may name a repository with the login to it."""
+    return {**origin, "URL": without_login(origin["URL"])} if origin and origin.get("URL") else origin
+
+
 def _link(made: Mapping[Kind, Path], into: Path) -> None:
     into.mkdir(exist_ok=True)
+    info = made.get(Kind.INFO)
+    if info and (text := info.read_text()) != without_login(text):
+        info.write_text(without_login(text))
     for kind, path in made.items():
         os.link(path, into / f"version.{kind.value}")
 

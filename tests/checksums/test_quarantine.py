@@ -14,7 +14,7 @@ from athensd.gomod.ziphash import h1_of_mod
 from athensd.interfaces import Kind
 from athensd.spool import Spool
 from athensd.storage.memory import MemoryStorage
-from tests.fakes import module_files, result_of
+from tests.fakes import at_once, module_files, result_of
 
 M = ModuleVersion("example.test/Big/m", "v1.0.0-RC1")
 
@@ -24,7 +24,7 @@ def test_out_of_the_store_and_not_out_of_the_world(tmp_path):
     storage = MemoryStorage(Spool(tmp_path / "spool"))
     for kind, data in module_files(M).items():
         result_of(storage.put(M, kind, BytesBlob(data)))
-    quarantine = Quarantine(storage, tmp_path / "quarantine")
+    quarantine = Quarantine(storage, tmp_path / "quarantine", at_once)
     result_of(storage.put(M, Kind.ZIPHASH, BytesBlob(b"h1:wrong")))
     with capture_logs() as logs:
         for _ in range(2):
@@ -43,7 +43,7 @@ def test_what_was_stored_first_stays(tmp_path, go_mod):
     storage = MemoryStorage(Spool(tmp_path / "spool"))
     for kind, data in {**module_files(M), Kind.ZIPHASH: b"h1:right"}.items():
         result_of(storage.put(M, kind, BytesBlob(data)))
-    quarantine = Quarantine(storage, tmp_path / "quarantine")
+    quarantine = Quarantine(storage, tmp_path / "quarantine", at_once)
     result_of(quarantine.put(Sum(M, "h1:wrong", go_mod)))
     assert result_of(storage.open(M, Kind.ZIP))
     right = h1_of_mod(module_files(M)[Kind.MOD]) if go_mod else "h1:right"

@@ -110,7 +110,9 @@ async def test_spans_arrive(lines: Lines) -> None:
     await eventually(lambda: sum(backend.exporter.batches) == 700)
     export.deliver(span())
     await export.stop()
-    assert max(backend.exporter.batches) == 512
+    # How full each is depends on when its thread gets its turn; that there are few, and none too large, does not.
+    assert max(backend.exporter.batches) <= 512
+    assert len(backend.exporter.batches) < 70
     assert sum(backend.exporter.batches) == 701
     assert (backend.exporter.shut, export.dropped, list(lines)) == (True, 0, [])
 

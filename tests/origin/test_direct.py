@@ -686,3 +686,27 @@ async def test_same_bytes_as_upstream(tmp_path: Path, path: str, version: str) -
     assert check_zip(io.BytesIO(files[Kind.ZIP]), ModuleVersion(path, version)).h1 == upstream.sum
     assert files[Kind.MOD] == upstream.go_mod
     assert f'"Time":"{upstream.time}"'.encode() in files[Kind.INFO]
+
+
+class InfoGo(FakeGo):
+    """A go command that was led to a repository by a page with the login to it."""
+
+    def __init__(self, directory: Path) -> None:
+        origin = {"VCS": "git", "URL": "https://me:sekret@git.test/m"}
+        self.info = directory / "info"
+        self.info.write_text(json.dumps({"Version": "v1.0.0", "Origin": origin}))
+        answer = {"Path": "x.test/m", "Version": "v1.0.0", "Origin": origin, "Info": str(self.info)}
+        super().__init__(0, json.dumps(answer).encode())
+
+
+@ensureDeferred
+async def test_no_login_of_a_page_is_shown(room: Room, tmp_path: Path, steps: Steps) -> None:
+    """Clients and watchers see where a version is from, and not the password that a page may have named with it."""
+    origin = room.origin(go=InfoGo(tmp_path))
+    shown = {"VCS": "git", "URL": "https://git.test/m"}
+    for _ in range(2):  # the second time the repository is known
+        assert (await origin.resolve("x.test/m", "main")).origin == shown
+    files = await room.files("x.test/m", "v1.0.0", kind=Kind.INFO, origin=origin)
+    assert json.loads(files[Kind.INFO])["Origin"] == shown
+    assert "sekret" not in str([step.facts for step in steps.closed_ones])
+    assert "https://git.test/m" in [step.facts["repository"] for step in steps.named("repository")]

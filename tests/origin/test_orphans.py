@@ -23,8 +23,11 @@ class Child(ProcessProtocol):
         said.append(reason.value.exitCode)
 
 def states():
-    pids = [pid for pid in os.listdir("/proc") if pid.isdecimal()]
-    return sorted(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] for pid in pids)
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            yield open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # it has ended meanwhile
 
 def look():
     if "Z" in states():
