@@ -90,6 +90,53 @@ class ICatalog(Interface):
         """
 
 
+class StoredBlob(Blob, Protocol):
+    """An object of a bucket, as it was when it was opened."""
+
+    @property
+    def tag(self) -> str:
+        """Another one each time the object is written: its ETag or generation."""
+
+
+class IBucket(Interface):
+    """A flat store of named objects on another machine, with writes that depend on what is there.
+
+    Names are Unicode text and ordered by their UTF-8 bytes.
+    """
+
+    async def open(name: str) -> StoredBlob:
+        """The object.  Raises ``NotFound``, or ``StorageFailed`` when that could not be found out."""
+
+    async def put(name: str, blob: Blob, content_type: str, *, replacing: str | None = None) -> None:
+        """Write an object whole or not at all: a new one, or instead of the one with the tag ``replacing``.
+
+        Raises ``Conflict`` when there is one already, or no longer that one; the store itself decides it.  After
+        ``StorageFailed`` it may be there, but then it is whole.
+        """
+
+    def names(prefix: str, after: str = "") -> AsyncIterator[str]:
+        """The names that begin with ``prefix`` and are greater than ``after``, all of them, in order."""
+
+    async def delete(name: str) -> None:
+        """Remove an object; no error when there is none."""
+
+    async def check() -> None:
+        """Raise ``StorageFailed`` when the bucket cannot be used now (for readiness)."""
+
+
+class ILeases(Interface):
+    """Locks that more than one process sees, and that end by themselves when their holder dies."""
+
+    async def take(key: str, holder: str, seconds: float) -> bool:
+        """Take a lease, or renew it: whether ``holder`` has it for the next ``seconds`` and nobody else does.
+
+        Raises ``StorageFailed`` when that could not be found out.
+        """
+
+    async def give_back(key: str, holder: str) -> None:
+        """End a lease, if ``holder`` still has it.  Raises ``StorageFailed``."""
+
+
 class IOrigin(Interface):
     """Where modules come from."""
 
