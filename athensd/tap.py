@@ -37,6 +37,7 @@ from athensd.observe.stats import Stats, make_stats
 from athensd.observe.underway import UnderWay
 from athensd.origin.bounded import BoundedOrigin
 from athensd.origin.chain import ChainOrigin, Hop, OffOrigin, parse_goproxy
+from athensd.origin.credentials import GITHUB, Credentials, netrc_hosts, uncovered
 from athensd.origin.direct import DirectOrigin
 from athensd.origin.go_process import GoCommand, launcher
 from athensd.origin.leash import Leash
@@ -51,11 +52,15 @@ from athensd.service import AthensService
 from athensd.spool import Spool
 from athensd.startup import (
     DEFAULT_FILE,
+    GO_ACCESS,
     Unusable,
     ask_go,
+    check_hgrc,
     find_go,
+    home,
     log_stream,
     read_configuration,
+    read_netrc,
     read_robots,
     read_rules,
     work_places,
@@ -150,6 +155,16 @@ def _service(options: Options) -> AthensService:
         # With the context, so that what is logged there is known to be part of the same request.
         return deferToThreadPool(reactor, reactor.getThreadPool(), copy_context().run, function, *arguments)
 
+    check_hgrc(config)
+    credentials = Credentials(
+        reactor,
+        spool.new_path(),
+        home=home(config),
+        netrc=config.netrc_path,
+        hgrc=config.hgrc_path,
+        github_token=config.github_token,
+    )
+    _warn_of_uncovered(config, go_settings)
     storage = WatchedStorage(_storage(config, store_spool, in_thread))
     index = {"none": NoIndex, "memory": MemoryIndex}[config.index_type]()
     direct = DirectOrigin(
@@ -157,11 +172,12 @@ def _service(options: Options) -> AthensService:
         flight,
         spool,
         in_thread,
-        dict(os.environ),
+        {**os.environ, **{name: go_settings[name] for name in GO_ACCESS if go_settings[name]}},
         config.go_binary_env_vars,
         VcsCache(work_place / "vcs", config.vcs_cache_bytes or None),
         config.stash_timeout,
         Turns("direct", config.go_get_workers, config.queue_length),
+        credentials.access,
     )
     client = _client(reactor, config)
     transfer = Transfer(client, reactor)
@@ -239,11 +255,12 @@ def _service(options: Options) -> AthensService:
         shutdown_timeout=config.shutdown_timeout,
         log_observer=TwistedEvents(),
         kill=go.kill,
-        start=[each.start for each in (orphans, checksums, *observers) if each],
+        start=[each.start for each in (credentials, orphans, checksums, *observers) if each],
         stop=[
             memory_flight.stop,
             passing_memory_flight.stop,
             go.stop,
+            credentials.stop,
             checksums.stop,
             *([orphans.stop] if orphans else []),
             *(each.close for each in {spool, store_spool}),
@@ -251,6 +268,17 @@ def _service(options: Options) -> AthensService:
         ],
         reload=lambda: Deferred.fromCoroutine(_reload(config, options["config-file"], gate, misses, in_thread)),
     )
+
+
+def _warn_of_uncovered(config: Config, go_settings: Mapping[str, str]) -> None:
+    """Name the hosts with credentials of whose modules public servers would be told."""
+    hosts = {*netrc_hosts(read_netrc(config)), *([GITHUB] if config.github_token else [])}
+    known = {host for name in ("GONOPROXY", "GONOSUMDB") for host in uncovered(hosts, go_settings[name])}
+    if known:
+        log.warning(
+            "there are credentials for hosts of which no module is private: set GOPRIVATE",
+            hosts=", ".join(sorted(known)),
+        )
 
 
 def _traces(config: Config, reactor: Any) -> tuple[TraceExport, Traces] | tuple[None, None]:

@@ -29,8 +29,9 @@ from athensd.gomod.info import Info
 from athensd.gomod.listing import Listed
 from athensd.gomod.version import ModuleVersion
 from athensd.interfaces import Blob, IFlight, IOrigin, Kind
+from athensd.origin.credentials import without_login
 from athensd.origin.go_complaints import complaint, is_certain, is_damage, without_credentials
-from athensd.origin.go_environment import go_environment, lay_out
+from athensd.origin.go_environment import Access, go_environment, lay_out
 from athensd.origin.go_process import Finished, GoCommand
 from athensd.origin.repositories import Repositories
 from athensd.origin.reuse import OldAnswers
@@ -73,9 +74,9 @@ class _Download:
 class DirectOrigin:
     """The go command with ``GOPROXY=direct``.
 
-    ``host`` and ``settings`` make its environment (see ``go_environment``).  ``flight`` must be of this process, since
-    files are handed over by linking them.  ``vcs`` has the cloned repositories, which outlive the process; one go
-    command takes at most ``timeout`` seconds, and begins when ``turns`` lets it.
+    ``host``, ``settings`` and ``access`` make its environment (see ``go_environment``).  ``flight`` must be of this
+    process, since files are handed over by linking them.  ``vcs`` has the cloned repositories, which outlive the
+    process; one go command takes at most ``timeout`` seconds, and begins when ``turns`` lets it.
     """
 
     _go: GoCommand
@@ -87,6 +88,7 @@ class DirectOrigin:
     _vcs: VcsCache
     _timeout: float
     _turns: Turns
+    _access: Callable[[], Access] = Access
     _repositories: Repositories = field(init=False, factory=Repositories)
     _old: OldAnswers = field(init=False, factory=OldAnswers)
     _downloads: dict[ModuleVersion, _Download] = field(init=False, factory=dict)
@@ -111,7 +113,10 @@ class DirectOrigin:
                 raise _complaint(answer, path, query)
             if not answer.get("Version"):
                 raise UpstreamFailed(f"{path}@{query}: the go command named no version")
-            return Info(answer["Version"], answer.get("Time"), answer.get("Origin"))
+            origin = answer.get("Origin")
+            if origin:
+                origin = {**origin, "URL": without_login(origin["URL"])}
+            return Info(answer["Version"], answer.get("Time"), origin)
 
     async def fetch(self, version: ModuleVersion, kind: Kind, into: Path) -> Mapping[Kind, Blob]:
         """All three files where go makes them.
@@ -233,7 +238,7 @@ class DirectOrigin:
         about = log.bind(command=" ".join(command), module=paths[0], version=query)
         if len(paths) > 1:
             about = about.bind(modules=len(paths))
-        environment = go_environment(self._host, self._settings, work.directory)
+        environment = go_environment(self._host, self._settings, work.directory, self._access())
         arguments = [f"{path}@{query}" for path in paths]
         shown = " ".join([*command, arguments[0], *(["..."] if len(paths) > 1 else [])])
         with step("go", command=_name(command), arguments=shown, module=paths[0], version=query) as this:
@@ -332,6 +337,10 @@ def _log(about: structlog.typing.FilteringBoundLogger, finished: Finished, error
 
 def _link(made: Mapping[Kind, Path], into: Path) -> None:
     into.mkdir(exist_ok=True)
+    info = made.get(Kind.INFO)
+    if info and (text := info.read_text()) != without_login(text):
+        # A page may name a repository with the login to it, and whoever asks for the version gets to see this file.
+        info.write_text(without_login(text))
     for kind, path in made.items():
         os.link(path, into / f"version.{kind.value}")
 

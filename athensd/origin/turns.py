@@ -14,6 +14,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, DeferredSemaphore
 
 from athensd.errors import Overloaded
+from athensd.origin.credentials import without_login
 from athensd.steps import step
 
 A = TypeVar("A")
@@ -89,7 +90,7 @@ class Turns:
     async def _come(self, repository: str, question: str | None) -> Any:
         """Wait for our turn, or for an answer."""
         busy = repository in self._waiters
-        with step("repository", origin=self._name, repository=repository) as this:
+        with step("repository", origin=self._name, repository=without_login(repository)) as this:
             if (busy or not self._slots.tokens) and self.waiting >= self._queue:
                 with step("queue", origin=self._name):
                     raise Overloaded("too many modules are being fetched just now; ask again in a few seconds")

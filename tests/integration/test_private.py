@@ -272,7 +272,7 @@ def test_warning_at_start(tmp_path: Path, private: str, hosts_left: list[str]) -
     (tmp_path / "netrc").write_text(f"machine example.test login me password {NETRC}\n")
     settings = {"GOPRIVATE": private, "ATHENS_GITHUB_TOKEN": TOKEN, "ATHENS_NETRC_PATH": str(tmp_path / "netrc")}
     with running(tmp_path / "athensd", "off", **settings) as daemon:
-        daemon.get("healthz")
+        assert daemon.end() == 0
         text = daemon.log.read_text()
         assert text.count("credentials for hosts") == len(hosts_left)
         assert all(each in text for each in hosts_left)
