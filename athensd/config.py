@@ -45,6 +45,9 @@ class Config:
     go_env: str = "development"
     # Kept out of the repr: operators pass tokens to git this way.
     go_binary_env_vars: Mapping[str, str] = field(factory=dict, repr=False)
+    netrc_path: str = ""
+    hgrc_path: str = ""
+    github_token: str = field(default="", repr=False)
     go_get_workers: int = 10
     go_get_dir: str = ""
     go_get_file_bytes: int = 4_000_000_000

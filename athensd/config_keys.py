@@ -128,6 +128,14 @@ def _web_address(value: str) -> str:
     return value
 
 
+def _token(value: str) -> str:
+    """A secret, without the end of the line that files often have; it is never shown."""
+    token = value.strip()
+    if not re.fullmatch("[!-~]*", token):
+        raise ValueError("must be one word of ASCII")
+    return token
+
+
 def _log_level(value: str) -> str:
     """The level for a name that Athens' logger takes, in any case."""
     levels = {"trace": "debug", "warn": "warning", "fatal": "error", "panic": "error"}
@@ -216,6 +224,9 @@ KEYS = [
     _there("GoBinary", "GO_BINARY_PATH", TEXT, _not_empty),
     _there("GoEnv", "GO_ENV", TEXT, _not_empty),
     _there("GoBinaryEnvVars", "ATHENS_GO_BINARY_ENV_VARS", ASSIGNMENTS, _environment, empty_counts=False),
+    _there("NETRCPath", "ATHENS_NETRC_PATH", field="netrc_path"),
+    _there("HGRCPath", "ATHENS_HGRC_PATH", field="hgrc_path"),
+    _there("GithubToken", "ATHENS_GITHUB_TOKEN", TEXT, _token),
     _there("GoGetWorkers", "ATHENS_GOGET_WORKERS", NUMBER, _between(1)),
     _there("GoGetDir", "ATHENS_GOGET_DIR"),
     _there("GoGetFileBytes", "ATHENS_GOGET_FILE_BYTES", NUMBER, _between(0)),
@@ -280,9 +291,6 @@ KEYS = [
     _later("HomeTemplatePath", "ATHENS_HOME_TEMPLATE_PATH", TEXT, "/var/lib/athens/home.html"),
     _later("ForceSSL", "PROXY_FORCE_SSL", FLAG, False),
     _later("PathPrefix", "ATHENS_PATH_PREFIX", TEXT, ""),
-    _later("NETRCPath", "ATHENS_NETRC_PATH", TEXT, ""),
-    _later("GithubToken", "ATHENS_GITHUB_TOKEN", TEXT, ""),
-    _later("HGRCPath", "ATHENS_HGRC_PATH", TEXT, ""),
     # The tables of what cannot be chosen yet: Athens' sample carries them filled, so only their spelling matters.
     Key("SingleFlight.Etcd.Endpoints", "ATHENS_ETCD_ENDPOINTS"),
     Key("SingleFlight.Redis.Endpoint", "ATHENS_REDIS_ENDPOINT"),

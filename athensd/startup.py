@@ -23,6 +23,8 @@ from athensd.policy.download_mode import DownloadModes, parse_download_mode
 from athensd.policy.filter import Filter, parse_filter
 
 DEFAULT_FILE = "athens.toml"
+# What Go knows of private modules, by its environment or by `go env -w`.
+GO_ACCESS = ("GOPRIVATE", "GONOPROXY", "GONOSUMDB", "GOINSECURE", "GOVCS", "GOAUTH")
 ROBOTS = b"User-agent: *\nDisallow: /\n"
 
 
@@ -85,8 +87,8 @@ def ask_go(go: str, settings: Mapping[str, str]) -> dict[str, str]:
     """Where the go command of this host would look for modules and sums, as the operator's own settings change it."""
     try:
         done = subprocess.run(  # noqa: S603 - the operator's own binary
-            [go, "env", "-json", "GOPROXY", "GONOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE"],
-            env={**os.environ, **settings, "GOTOOLCHAIN": "local", "GOWORK": "off"},
+            [go, "env", "-json", "GOPROXY", "GOSUMDB", *GO_ACCESS],
+            env={**_without_ours(os.environ), **settings, "GOTOOLCHAIN": "local", "GOWORK": "off"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=10,
@@ -97,6 +99,32 @@ def ask_go(go: str, settings: Mapping[str, str]) -> dict[str, str]:
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise Unusable(f"the go command {go} does not work: {error}") from error
     return found
+
+
+def read_netrc(config: Config) -> str:
+    """The netrc file that fetches will use: that of the settings, which must be there, or the one in HOME."""
+    if config.netrc_path:
+        return _read(config.netrc_path, "the credentials")
+    try:
+        return (Path(home(config)) / ".netrc").read_text() if home(config) else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def check_hgrc(config: Config) -> None:
+    """The file that HGRCPath names must be there."""
+    if config.hgrc_path:
+        _read(config.hgrc_path, "the settings of hg")
+
+
+def home(config: Config) -> str:
+    """HOME as go is given it, or nothing."""
+    return config.go_binary_env_vars.get("HOME") or os.environ.get("HOME", "")
+
+
+def _without_ours(environ: Mapping[str, str]) -> dict[str, str]:
+    """An environment without the settings of this daemon, among which are secrets."""
+    return {name: value for name, value in environ.items() if not name.startswith("ATHENS_")}
 
 
 def log_stream(twistd: Mapping[str, Any]) -> TextIO:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,34 +16,27 @@ from twisted.application.service import IService
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThreadPool
 from twisted.python import usage
-from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HostnameCachingHTTPSPolicy, HTTPConnectionPool
 
 from athensd import __version__
-from athensd.checksums.make import World, make_databases
-from athensd.checksums.quarantine import Quarantine
-from athensd.checksums.source import Place
-from athensd.checksums.unverified import Unverified
-from athensd.checksums.verifier import Checksums, Exempt
+from athensd.checksums.make import World
 from athensd.config import Config, changes
+from athensd.fetching import make_chain, make_checksums, make_client, make_credentials, make_exempt, proxies
 from athensd.flight import MemoryFlight, WatchedFlight
 from athensd.freshness import Freshness
 from athensd.gate import Gate, Validate, allow
 from athensd.index import MemoryIndex, NoIndex
-from athensd.interfaces import IFlight, IOrigin, IStorage
+from athensd.interfaces import IFlight, IStorage
 from athensd.misses import Misses
 from athensd.observe.debug import DebugListener
 from athensd.observe.logs import TwistedEvents, configure_logs, set_log_level
 from athensd.observe.stats import Stats, make_stats
 from athensd.observe.underway import UnderWay
-from athensd.origin.bounded import BoundedOrigin
-from athensd.origin.chain import ChainOrigin, Hop, OffOrigin, parse_goproxy
 from athensd.origin.direct import DirectOrigin
 from athensd.origin.go_process import GoCommand, launcher
 from athensd.origin.leash import Leash
 from athensd.origin.orphans import Orphans
-from athensd.origin.transfer import Transfer, split_credentials
+from athensd.origin.transfer import Transfer
 from athensd.origin.turns import Turns
-from athensd.origin.upstream import UpstreamOrigin
 from athensd.origin.vcs_cache import VcsCache
 from athensd.passing import Passing
 from athensd.proxy import Network, Proxy
@@ -51,6 +44,7 @@ from athensd.service import AthensService
 from athensd.spool import Spool
 from athensd.startup import (
     DEFAULT_FILE,
+    GO_ACCESS,
     Unusable,
     ask_go,
     find_go,
@@ -150,6 +144,7 @@ def _service(options: Options) -> AthensService:
         # With the context, so that what is logged there is known to be part of the same request.
         return deferToThreadPool(reactor, reactor.getThreadPool(), copy_context().run, function, *arguments)
 
+    credentials = make_credentials(reactor, config, go_settings, spool.new_path())
     storage = WatchedStorage(_storage(config, store_spool, in_thread))
     index = {"none": NoIndex, "memory": MemoryIndex}[config.index_type]()
     direct = DirectOrigin(
@@ -157,18 +152,20 @@ def _service(options: Options) -> AthensService:
         flight,
         spool,
         in_thread,
-        dict(os.environ),
+        {**os.environ, **{name: go_settings[name] for name in GO_ACCESS if go_settings[name]}},
         config.go_binary_env_vars,
         VcsCache(work_place / "vcs", config.vcs_cache_bytes or None),
         config.stash_timeout,
         Turns("direct", config.go_get_workers, config.queue_length),
+        credentials.access,
     )
-    client = _client(reactor, config)
+    client = make_client(reactor, config)
     transfer = Transfer(client, reactor)
-    origin = _chain(transfer, config, go_settings, direct)
+    origin = make_chain(transfer, config, go_settings, direct)
     freshness = _freshness(config, flight)
-    world = World(work_place / "sumdb", spool, transfer, flight, reactor, in_thread, _proxies(config, go_settings))
-    sumdb, checksums = _checksums(config, go_settings, world, storage, store_place, store_spool)
+    world = World(work_place / "sumdb", spool, transfer, flight, reactor, in_thread, proxies(config, go_settings))
+    exempt = make_exempt(config, go_settings)
+    databases, checksums = make_checksums(config, go_settings, exempt, world, storage, store_place, store_spool)
     stash = Stash(
         storage=storage,
         origin=origin,
@@ -215,7 +212,7 @@ def _service(options: Options) -> AthensService:
         site_resource(
             DownloadRoutes(gate, go_settings["GONOPROXY"]),
             PageRoutes(storage, index, read_robots(config.robots_file), _exposition(stats, in_thread)),
-            sumdb,
+            SumDBRoutes(databases, exempt),
         )
     )
     debug = under_way and DebugListener(
@@ -239,11 +236,12 @@ def _service(options: Options) -> AthensService:
         shutdown_timeout=config.shutdown_timeout,
         log_observer=TwistedEvents(),
         kill=go.kill,
-        start=[each.start for each in (orphans, checksums, *observers) if each],
+        start=[each.start for each in (credentials, orphans, checksums, *observers) if each],
         stop=[
             memory_flight.stop,
             passing_memory_flight.stop,
             go.stop,
+            credentials.stop,
             checksums.stop,
             *([orphans.stop] if orphans else []),
             *(each.close for each in {spool, store_spool}),
@@ -319,48 +317,6 @@ def _freshness(config: Config, flight: IFlight) -> Freshness:
     )
 
 
-def _client(reactor: Any, config: Config) -> HTTPClient:
-    """All our own requests go out by it."""
-    pool = HTTPConnectionPool(reactor)
-    pool.maxPersistentPerHost = config.protocol_workers
-    # Without the cache every request, even on a connection that is open, makes a TLS context: a third of its cost.
-    tls = HostnameCachingHTTPSPolicy(BrowserLikePolicyForHTTPS())
-    return HTTPClient(Agent(reactor, tls, connectTimeout=10, pool=pool))
-
-
-def _proxies(config: Config, go_settings: Mapping[str, str]) -> Sequence[Place] | None:
-    """Whom the checksum databases are asked of before they are asked themselves; ``None``: nobody is asked anything."""
-    hops = _hops(go_settings)
-    if config.network_mode == "offline" or hops[0].where == "off":
-        return None
-    return [
-        Place(*split_credentials(hop.where.rstrip("/")), hop.after_any_error)
-        for hop in hops
-        if hop.where not in {"direct", "off"}
-    ]
-
-
-def _checksums(
-    config: Config, go_settings: Mapping[str, str], world: World, storage: IStorage, kept: Path, store_spool: Spool
-) -> tuple[SumDBRoutes, Checksums]:
-    """The databases for clients, and the check of what is stored; ``kept`` lasts as long as the store."""
-    exempt = Exempt(",".join(config.no_sum_patterns), go_settings["GONOSUMDB"], go_settings["GOPRIVATE"])
-    try:
-        served, ours = make_databases(config.sum_dbs, go_settings["GOSUMDB"], config.sum_db_fresh, world)
-    except ValueError as error:
-        raise Unusable(str(error)) from error
-    checksums = Checksums(
-        ours,
-        exempt,
-        Unverified(kept / "unverified", store_spool),
-        world.clock,
-        world.in_thread,
-        Quarantine(storage, kept / "quarantine", world.in_thread).put,
-        refuse=config.sum_db_away == "refuse",
-    )
-    return SumDBRoutes(served, exempt), checksums
-
-
 def _validate(config: Config, client: HTTPClient, reactor: Any) -> Validate:
     if not config.validator_hook:
         return allow
@@ -372,22 +328,3 @@ def _validate(config: Config, client: HTTPClient, reactor: Any) -> Validate:
         timeout=config.validator_timeout,
         fresh=config.validator_fresh,
     ).check
-
-
-def _chain(transfer: Transfer, config: Config, go_settings: Mapping[str, str], direct: IOrigin) -> IOrigin:
-    special: dict[str, IOrigin] = {"direct": direct, "off": OffOrigin()}
-
-    def origin(where: str) -> IOrigin:
-        if where in special:
-            return special[where]
-        upstream = UpstreamOrigin(where, transfer)
-        return BoundedOrigin(upstream, upstream.host, config.protocol_workers, config.queue_length)
-
-    return ChainOrigin([(hop, origin(hop.where)) for hop in _hops(go_settings)], go_settings["GONOPROXY"], direct)
-
-
-def _hops(go_settings: Mapping[str, str]) -> Sequence[Hop]:
-    try:
-        return parse_goproxy(go_settings["GOPROXY"])
-    except ValueError as error:
-        raise Unusable(str(error)) from error

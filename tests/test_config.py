@@ -32,6 +32,9 @@ def test_defaults() -> None:
         "go_binary": "go",
         "go_env": "development",
         "go_binary_env_vars": {},
+        "netrc_path": "",
+        "hgrc_path": "",
+        "github_token": "",
         "go_get_workers": 10,
         "go_get_dir": "",
         "go_get_file_bytes": 4_000_000_000,
@@ -108,6 +111,9 @@ OVERRIDES = [
     ("ListFresh", "0", "0", {"list_fresh": 0}),
     ("ListStale", "0", "0", {"list_stale": 0}),
     ("GoGetFileBytes", "0", "0", {"go_get_file_bytes": 0}),
+    ("NETRCPath", '"n"', "n", {"netrc_path": "n"}),
+    ("HGRCPath", '"h"', "h", {"hgrc_path": "h"}),
+    ("GithubToken", '"t "', "t\n", {"github_token": "t"}),
     ("VCSCacheBytes", "0", "0", {"vcs_cache_bytes": 0}),
     ("FilterFile", '"f"', "f", {"filter_file": "f"}),
     ("FilterDirect", '"redirect"', "redirect", {"filter_direct": "redirect"}),
@@ -367,7 +373,7 @@ def test_no_credential_is_shown() -> None:
     """Neither a complaint nor the printed settings hold a value that may be secret."""
     text = "\n".join(
         complaints(
-            "GithubToken = 'sekret'\nBasicAuthPass = 'sekret'\n[Storage.S3]\nSecret = ['sekret']",
+            "GithubToken = 'sekret sekret'\nBasicAuthPass = 'sekret'\n[Storage.S3]\nSecret = ['sekret']",
             {"ATHENS_GO_BINARY_ENV_VARS": "TOKEN sekret", "ATHENS_INDEX_MYSQL_PARAMS": "sekret"},
         )
     )
@@ -376,6 +382,7 @@ def test_no_credential_is_shown() -> None:
     secret = "\n".join(
         [
             "GoBinaryEnvVars = ['TOKEN=sekret']",
+            "GithubToken = 'sekret'",
             "TraceExporterURL = 'http://me:sekret@jaeger'",
             "StatsExporterURL = 'http://me:sekret@collector'",
         ]

@@ -30,7 +30,7 @@ from athensd.gomod.listing import Listed
 from athensd.gomod.version import ModuleVersion
 from athensd.interfaces import Blob, IFlight, IOrigin, Kind
 from athensd.origin.go_complaints import complaint, is_certain, is_damage, without_credentials
-from athensd.origin.go_environment import go_environment, lay_out
+from athensd.origin.go_environment import Access, go_environment, lay_out
 from athensd.origin.go_process import Finished, GoCommand
 from athensd.origin.logins import without_login
 from athensd.origin.repositories import Repositories
@@ -74,9 +74,9 @@ class _Download:
 class DirectOrigin:
     """The go command with ``GOPROXY=direct``.
 
-    ``host`` and ``settings`` make its environment (see ``go_environment``).  ``flight`` must be of this process, since
-    files are handed over by linking them.  ``vcs`` has the cloned repositories, which outlive the process; one go
-    command takes at most ``timeout`` seconds, and begins when ``turns`` lets it.
+    ``host``, ``settings`` and ``access`` make its environment (see ``go_environment``).  ``flight`` must be of this
+    process, since files are handed over by linking them.  ``vcs`` has the cloned repositories, which outlive the
+    process; one go command takes at most ``timeout`` seconds, and begins when ``turns`` lets it.
     """
 
     _go: GoCommand
@@ -88,6 +88,7 @@ class DirectOrigin:
     _vcs: VcsCache
     _timeout: float
     _turns: Turns
+    _access: Callable[[], Access] = Access
     _repositories: Repositories = field(init=False, factory=Repositories)
     _old: OldAnswers = field(init=False, factory=OldAnswers)
     _downloads: dict[ModuleVersion, _Download] = field(init=False, factory=dict)
@@ -234,7 +235,7 @@ class DirectOrigin:
         about = log.bind(command=" ".join(command), module=paths[0], version=query)
         if len(paths) > 1:
             about = about.bind(modules=len(paths))
-        environment = go_environment(self._host, self._settings, work.directory)
+        environment = go_environment(self._host, self._settings, work.directory, self._access())
         arguments = [f"{path}@{query}" for path in paths]
         shown = " ".join([*command, arguments[0], *(["..."] if len(paths) > 1 else [])])
         with step("go", command=_name(command), arguments=shown, module=paths[0], version=query) as this:

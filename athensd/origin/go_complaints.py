@@ -93,7 +93,7 @@ RULES = (
     _rule(
         r"could not read (?:Username|Password)|Authentication failed|Permission denied \(|Host key verification failed"
         r"|No \S+ host key is known|The requested URL returned error: 40[13]|: 40[13] (?:Unauthorized|Forbidden)"
-        r"|abort: (?:http )?authorization|Authorization failed",
+        r"|abort: (?:http )?authorization|Authorization failed|HTTP (?:Error|status) 40[13]",
         NotFound,
         "its host asks for a login: there is no such repository, or it is private and this proxy has no access to it "
         "(set GOPRIVATE to fetch it yourself, or ask the operator of the proxy for access)",
@@ -104,13 +104,13 @@ RULES = (
         r"|[Cc]onnection (?:refused|reset|timed out|closed)|no such host|i/o timeout|Operation (?:too slow|timed out)"
         r"|TLS|certificate|early EOF|RPC failed|unexpected disconnect|deadline exceeded|[Nn]etwork is unreachable"
         r"|No route to host|proxyconnect|EOF$|hung up|kex_exchange_identification"
-        r"|no secure protocol found for repository",
+        r"|no secure protocol found for repository|cannot connect to host",
         UpstreamFailed,
         "its host could not be reached or failed; ask again later",
     ),
     _rule(
         r"repository '.*' not found|(?<!command )not found$|: (?:404|410) |no go-import meta tags"
-        r"|does not appear to be a git repository",
+        r"|does not appear to be a git repository|HTTP Error (?:404|410)|Not a branch: ",
         NotFound,
         "there is no such module: no repository answers to this path",
     ),
@@ -119,9 +119,9 @@ RULES = (
         NotFound,
         "there is no such version: this query has a meaning only inside a module",
     ),
-    # ssh: what the host said was cut out, and this is all that git itself says.
+    # ssh: what the host said was cut out, and this is all that git or hg itself says.
     _rule(
-        r"Could not read from remote repository",
+        r"Could not read from remote repository|no suitable response from remote hg",
         NotFound,
         "there is no such repository, or this proxy has no access to it by ssh",
     ),
@@ -144,10 +144,13 @@ RULES = (
 UNKNOWN = _rule("", UpstreamFailed, "the go command failed in a way that this proxy does not know; its log says more")
 
 _DAMAGED = next(rule for rule in RULES if "damaged" in rule.text)
+_GOAUTH = re.compile(r"GOAUTH=.*")
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s'\"]*@")
 _URL = re.compile(r"[a-z][a-z+.-]*://[^\s'\"]*[^\s'\":,]")
 _COMMAND = re.compile(r"\b(git|hg|svn|bzr|fossil) [^\n]* in /[^\n:]*: exit status")
-_REMOTE = re.compile(r"^\s*(?:remote:|fatal: remote error:|ERROR:).*$", re.MULTILINE)
+# hg puts the same sign before the words of ssh, which are not the host's.
+_SSH = r"(?! (?:ssh: connect |Host key |\S+@\S+: Permission denied \())"
+_REMOTE = re.compile(rf"^\s*(?:remote:{_SSH}|fatal: remote error:|ERROR:).*$", re.MULTILINE)
 # What a quotation must not hold: a place on this machine or on the network, or anything that is no plain text.
 _UNSAFE = re.compile(r"URL|(?:^|[\s'\"(=])/|@\S+:|\b\d+\.\d+\.\d+\.\d+\b|exit status|[^ -~]")
 
@@ -183,8 +186,8 @@ def is_certain(text: str, *, path: str, version: str) -> bool:
 
 
 def without_credentials(text: str) -> str:
-    """``text`` for the log: whole, but for what stands before an ``@`` in a URL."""
-    return _CREDENTIALS.sub("***@", text)
+    """``text`` for the log: whole, but for what stands before an ``@`` in a URL, and for the commands in GOAUTH."""
+    return _GOAUTH.sub("GOAUTH=***", _CREDENTIALS.sub("***@", text))
 
 
 def scrub(text: str) -> str:

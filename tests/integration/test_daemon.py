@@ -232,7 +232,7 @@ def test_no_child_outlives_a_second_sigterm(tmp_path: Path) -> None:
     go.write_text(
         "#!/bin/sh\n"
         '[ "$1" = env ] && { echo \'{"GOPROXY":"direct","GONOPROXY":"",'
-        '"GOSUMDB":"off","GONOSUMDB":"","GOPRIVATE":""}\'; exit; }\n'
+        '"GOSUMDB":"off","GONOSUMDB":"","GOPRIVATE":"","GOINSECURE":"","GOVCS":"","GOAUTH":""}\'; exit; }\n'
         "trap '' TERM\n"
         f"sleep 1000 & echo $! $$ > {tmp_path}/pids.tmp; mv {tmp_path}/pids.tmp {tmp_path}/pids; wait; wait\n"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from athensd.origin.go_environment import GIT_SETTINGS, OURS, go_environment, lay_out
+from athensd.origin.go_environment import GIT_SETTINGS, OURS, PASSED_ON, Access, go_environment, lay_out
 
 WORK = Path("/spool/1")
 
@@ -25,17 +25,25 @@ def test_nothing_unknown_is_handed_on() -> None:
     assert environment["GOFLAGS"] == "-modcacherw"
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("PATH", "HOME", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "SSL_CERT_FILE", "GIT_SSL_CAINFO", "GOROOT"),
-        *("SSH_AUTH_SOCK", "GIT_SSH_COMMAND", "GOPRIVATE", "GOINSECURE", "GOVCS", "GOAUTH", "GIT_CONFIG_GLOBAL"),
-    ],
-)
+@pytest.mark.parametrize("name", PASSED_ON)
 def test_access_of_the_operator(name: str) -> None:
     """What gives the operator access to private hosts is handed on when it is set, and left out when it is not."""
     assert go_environment({name: "theirs"}, {}, WORK)[name] == "theirs"
     assert go_environment({name: ""}, {}, WORK).get(name) != ""
+
+
+def test_all_that_is_handed_on() -> None:
+    """This and nothing else of what the daemon was started with."""
+    assert sorted(PASSED_ON) == [
+        *("ALL_PROXY", "BRZ_SSH", "GIT_ALLOW_PROTOCOL", "GIT_ASKPASS"),
+        *("GIT_CONFIG_GLOBAL", "GIT_CONFIG_NOSYSTEM", "GIT_CONFIG_SYSTEM", "GIT_PROXY_SSL_CAINFO"),
+        *("GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSH_VARIANT"),
+        *("GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "GIT_SSL_CERT", "GIT_SSL_KEY", "GIT_SSL_NO_VERIFY"),
+        *("GOAUTH", "GOINSECURE", "GONOPROXY", "GONOSUMDB", "GOPRIVATE", "GOROOT", "GOVCS"),
+        *("HGRCPATH", "HOME", "HTTPS_PROXY", "HTTP_PROXY", "NETRC", "NO_PROXY", "PATH"),
+        *("SSH_AUTH_SOCK", "SSL_CERT_DIR", "SSL_CERT_FILE", "SVN_SSH", "USER", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"),
+        *("all_proxy", "http_proxy", "https_proxy", "no_proxy"),
+    ]
 
 
 def test_own_ssh_command() -> None:
@@ -100,3 +108,21 @@ def test_directories(tmp_path: Path) -> None:
     assert Path(environment["TMPDIR"]).is_dir()
     assert list(Path(environment["GIT_TEMPLATE_DIR"]).iterdir()) == []
     assert (Path(environment["GOMODCACHE"]) / "cache").is_dir()
+
+
+def test_settings_of_git_are_last() -> None:
+    """What our settings have git do comes after all that was set before it, which they may take back."""
+    theirs = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "credential.helper", "GIT_CONFIG_VALUE_0": "store"}
+    more = [("credential.helper", ""), ("credential.helper", "ours")]
+    expected = [("credential.helper", "store"), *GIT_SETTINGS, *more]
+    assert git_settings(go_environment(theirs, {}, WORK, Access(git=more))) == expected
+
+
+def test_variables_of_an_access() -> None:
+    """They win over all but ours; what comes before the files that they lead to is not handed on."""
+    host = {"HOME": "/root", "NETRC": "/root/netrc", "GOVCS": "*:git"}
+    environment = go_environment(host, {"HOME": "/set"}, WORK, Access({"HOME": "/links", "GOENV": "x"}, ["NETRC"]))
+    assert environment["HOME"] == "/links"
+    assert environment["GOVCS"] == "*:git"
+    assert environment["GOENV"] == "off"
+    assert "NETRC" not in environment

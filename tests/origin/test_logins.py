@@ -15,6 +15,8 @@ from athensd.origin.logins import without_login
         ("http://token@git.test/m", "http://git.test/m"),
         ("ssh://git@git.test/m", "ssh://git@git.test/m"),
         ("ssh://git:sekret@git.test/m", "ssh://git.test/m"),
+        ("svn+ssh://me:sekret@git.test/m", "svn+ssh://git.test/m"),
+        ("https://me:sek@ret@git.test/m", "https://git.test/m"),
         ("x.test/m@v1.0.0", "x.test/m@v1.0.0"),
         ('{"URL":"https://a:b@git.test/m","Ref":"x@y"}', '{"URL":"https://git.test/m","Ref":"x@y"}'),
     ],
