@@ -16,7 +16,7 @@ from athensd.checksums.quarantine import Quarantine
 from athensd.checksums.source import Place
 from athensd.checksums.unverified import Unverified
 from athensd.checksums.verifier import Checksums, Exempt
-from athensd.config import Config
+from athensd.config.settings import Config
 from athensd.interfaces import IOrigin, IStorage
 from athensd.origin.bounded import BoundedOrigin
 from athensd.origin.chain import ChainOrigin, Hop, OffOrigin, parse_goproxy

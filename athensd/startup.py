@@ -18,7 +18,8 @@ from typing import Any, TextIO
 from attrs import frozen
 from twisted.python.logfile import LogFile
 
-from athensd.config import Config, ConfigError, load
+from athensd.config.load import ConfigError, load
+from athensd.config.settings import Config
 from athensd.policy.download_mode import DownloadModes, parse_download_mode
 from athensd.policy.filter import Filter, parse_filter
 

@@ -19,7 +19,8 @@ from twisted.python import usage
 
 from athensd import __version__
 from athensd.checksums.make import World
-from athensd.config import Config, changes
+from athensd.config.load import changes
+from athensd.config.settings import Config
 from athensd.fetching import make_chain, make_checksums, make_client, make_credentials, make_exempt, proxies
 from athensd.flight import MemoryFlight, WatchedFlight
 from athensd.freshness import Freshness

@@ -37,15 +37,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "checksums": SEAMS | {"sumdb", "spool", "waiting"},
     "web": SEAMS | {"checksums", "policy", "proxy", "sumdb", "waiting"},
     "service": {"errors", "waiting", "web"},
-    "config_keys": set(),
-    "config": {"config_keys", "sumdb"},
+    "config": {"sumdb"},
     "startup": {"config", "policy"},
     "observe": {"errors", "steps"},
     "fetching": SEAMS | {"checksums", "config", "origin", "spool", "startup"},
 }
 MAY_IMPORT["tap"] = set(MAY_IMPORT)
 
-PURE = {"errors", "gomod", "policy", "sumdb", "config", "config_keys"}
+PURE = {"errors", "gomod", "policy", "sumdb", "config"}
 WORLD = {
     "asyncio",
     "klein",

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from athensd.config import Config, load
+from athensd.config.load import load
+from athensd.config.settings import Config
 from athensd.policy.download_mode import DownloadMode
 from athensd.policy.filter import Action
 from athensd.startup import Unusable, ask_go, find_go, log_stream, read_configuration, read_rules, work_places

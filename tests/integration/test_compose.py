@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from athensd.config import load
-from athensd.config_keys import KEYS
+from athensd.config.keys import KEYS
+from athensd.config.load import load
 
 ROOT = Path(__file__).parents[2]
 OPTIONAL = {"azurite", "etcd", "minio", "mongo", "mysql", "postgres", "redis"}

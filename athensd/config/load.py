@@ -1,7 +1,7 @@
 """The settings: an Athens configuration file, with the environment on top.
 
-``load`` is pure: text and a mapping in, a ``Config`` or all complaints at once out.  The defaults stand at the fields;
-the keys, their variables and what they may hold are the table in ``athensd.config_keys``.
+``load`` is pure: text and a mapping in, a ``Config`` or all complaints at once out.  The keys, their
+variables and what they may hold are the table in ``keys``.
 """
 
 from __future__ import annotations
@@ -13,86 +13,31 @@ from difflib import get_close_matches
 from operator import attrgetter
 from typing import Any
 
-from attrs import evolve, field, frozen
+from attrs import evolve
 
-from athensd.config_keys import DEBUG, KEYS, Listen
-from athensd.sumdb.names import PUBLIC
+from athensd.config.keys import KEYS
+from athensd.config.settings import Config
 
 
 class ConfigError(Exception):
     """The settings cannot be used; one line for each problem, naming the file and key or the variable."""
 
 
-@frozen
-class Disk:
-    """Where the disk storage keeps its files."""
+NEEDED = {
+    ("StorageType", "disk"): ["Storage.Disk.RootPath"],
+    ("StorageType", "s3"): ["Storage.S3.Region", "Storage.S3.Bucket"],
+    ("StorageType", "minio"): [f"Storage.Minio.{key}" for key in ("Endpoint", "Key", "Secret", "Bucket")],
+    ("StorageType", "gcp"): ["Storage.GCP.Bucket"],
+    ("StorageType", "azureblob"): ["Storage.AzureBlob.AccountName", "Storage.AzureBlob.ContainerName"],
+    ("StorageType", "mongo"): ["Storage.Mongo.URL"],
+    ("StorageType", "external"): ["Storage.External.URL"],
+    ("SingleFlightType", "etcd"): ["SingleFlight.Etcd.Endpoints"],
+    ("SingleFlightType", "redis"): ["SingleFlight.Redis.Endpoint"],
+    ("SingleFlightType", "redis-sentinel"): ["SingleFlight.RedisSentinel.Endpoints"],
+}
+"""What a choice cannot do without."""
 
-    root_path: str = ""
-
-
-@frozen
-class Storage:
-    """The settings of each datastore."""
-
-    disk: Disk = Disk()
-
-
-@frozen
-class Config:
-    """All settings, checked.  Times are in seconds."""
-
-    go_binary: str = "go"
-    go_env: str = "development"
-    # Kept out of the repr: operators pass tokens to git this way.
-    go_binary_env_vars: Mapping[str, str] = field(factory=dict, repr=False)
-    netrc_path: str = ""
-    hgrc_path: str = ""
-    github_token: str = field(default="", repr=False)
-    go_get_workers: int = 10
-    go_get_dir: str = ""
-    go_get_file_bytes: int = 4_000_000_000
-    vcs_cache_bytes: int = 20_000_000_000
-    protocol_workers: int = 30
-    queue_length: int = 1000
-    log_level: str = "info"
-    log_format: str = "plain"
-    cloud_runtime: str = "none"
-    google_project: str = ""
-    trace_exporter: str = ""
-    # Out of the repr as well: collectors are given a user and password this way.
-    trace_exporter_url: str = field(default="", repr=False)
-    trace_sampling_fraction: float = 1.0
-    trace_slow: int = 5
-    stats_exporter: str = "prometheus"
-    stats_exporter_url: str = field(default="", repr=False)
-    enable_pprof: bool = False
-    pprof: Listen = DEBUG
-    robots_file: str = "robots.txt"
-    timeout: int = 300
-    stash_timeout: int = 600
-    shutdown_timeout: int = 60
-    list_fresh: int = 60
-    list_stale: int = 86400
-    not_found_fresh: int = 60
-    network_mode: str = "strict"
-    filter_file: str = ""
-    filter_direct: str = "proxy"
-    global_endpoint: str = "http://localhost:3001"
-    validator_hook: str = field(default="", repr=False)
-    validator_timeout: int = 10
-    validator_fresh: int = 60
-    sum_dbs: tuple[str, ...] = (f"https://{PUBLIC}",)
-    no_sum_patterns: tuple[str, ...] = ()
-    sum_db_away: str = "store"
-    sum_db_fresh: int = 300
-    download_mode: str = "sync"
-    download_url: str = ""
-    listen: Listen = field(factory=Listen)
-    storage_type: str = "memory"
-    index_type: str = "none"
-    single_flight_type: str = "memory"
-    storage: Storage = Storage()
-
+BUCKETS = {"s3", "minio", "gcp", "azureblob"}
 
 # From the path of a key, in lower case, to where its value comes from and the value.
 _Given = dict[str, tuple[str, object]]
@@ -121,13 +66,23 @@ def load(text: str, environ: Mapping[str, str], name: str = "athens.toml") -> Co
             problems.append(f"{where} {error}")
         else:
             config = _put(config, key.field.split("."), checked) if key.field else config
-    if config.storage_type == "disk" and not config.storage.disk.root_path:
-        problems.append(
-            f'{name}: StorageType "disk" needs a directory in Storage.Disk.RootPath (or ATHENS_DISK_STORAGE_ROOT)'
-        )
+    problems += _missing(config, name)
     if problems:
         raise ConfigError("\n".join(problems))
     return config
+
+
+def _missing(config: Config, name: str) -> Iterator[str]:
+    """A complaint for each setting that the chosen backends cannot do without."""
+    if config.single_flight_type in BUCKETS and config.single_flight_type != config.storage_type:
+        same = f'"{config.single_flight_type}"'
+        yield f"{name}: SingleFlightType {same} keeps its locks in the store: it needs StorageType {same}"
+    for choice, needed in NEEDED.items():
+        kind, value = choice
+        for path in needed if attrgetter(_KEY[kind.lower()].field)(config) == value else ():
+            key = _KEY[path.lower()]
+            if not attrgetter(key.field)(config):
+                yield f'{name}: {kind} "{value}" needs {path} (or {key.env})'
 
 
 def changes(old: Config, new: Config) -> list[str]:

@@ -1,0 +1,1 @@
+"""The settings: text and environment to frozen values."""
