@@ -19,10 +19,12 @@ class InvalidRequest(AthensError):
 class NotFound(AthensError):
     """It is certain that there is no such module, version or file.
 
-    ``cached`` says that this was remembered and not found out just now.
+    ``cached`` says that this was remembered and not found out just now, and then ``holds`` for how many seconds more it
+    is believed without asking.
     """
 
     cached = False
+    holds = 0.0
 
 
 class InvalidPath(NotFound):

@@ -27,11 +27,15 @@ log = structlog.get_logger()
 
 @frozen
 class Remembered(Generic[T]):
-    """An answer, its age in seconds, and how it was come by: ``hit``, ``miss`` or ``stale``."""
+    """An answer, its age in seconds, and how it was come by: ``hit``, ``miss`` or ``stale``.
+
+    For ``holds`` seconds more it is given without asking anybody.
+    """
 
     value: T
     age: float
     state: str
+    holds: float = 0.0
 
 
 @frozen
@@ -76,9 +80,9 @@ class Freshness:
             age = self._now() - entry.when
             if isinstance(entry.value, NotFound):
                 if age < self._absent:
-                    raise _as_cached(entry.value)
+                    raise _as_cached(entry.value, self._absent - age)
             elif age < self._fresh:
-                return Remembered(cast(T, entry.value), age, "hit")
+                return Remembered(cast(T, entry.value), age, "hit", self._fresh - age)
             elif age < self._stale:
                 self._refresh(key, ask)
                 return Remembered(cast(T, entry.value), age, "stale")
@@ -90,8 +94,10 @@ class Freshness:
     async def unless_absent(self, key: str, ask: Callable[[], Awaitable[T]]) -> T:
         """What ``ask`` gives, which is not remembered; but "not there" is, and while fresh is raised without asking."""
         entry = self._entries.get(key)
-        if entry is not None and isinstance(entry.value, NotFound) and self._now() - entry.when < self._absent:
-            raise _as_cached(entry.value)
+        if entry is not None and isinstance(entry.value, NotFound):
+            holds = self._absent - (self._now() - entry.when)
+            if holds > 0:
+                raise _as_cached(entry.value, holds)
         try:
             return await ask()
         except NotFound as error:
@@ -175,10 +181,10 @@ def file_key(version: ModuleVersion, kind: Kind) -> str:
     return f"{kind.value} {version}"
 
 
-def _as_cached(error: NotFound) -> NotFound:
+def _as_cached(error: NotFound, holds: float = 0.0) -> NotFound:
     """A new object, since by its traceback the one that was raised holds all that the asking held."""
     copy = type(error)(*error.args)
-    copy.cached = True
+    copy.cached, copy.holds = True, holds
     return copy
 
 

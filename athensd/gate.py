@@ -61,7 +61,7 @@ class Gate:
         if best is None:
             raise NotFound(f"{path}: this proxy's filter excludes all of its versions")
         found = await self._way(path, best, _file(best, Kind.INFO)).info(path, best, stored_only=stored_only)
-        return _aged(found, answer.age)
+        return _bound(found, answer)
 
     async def info(self, path: str, query: str, *, stored_only: bool = False) -> Answer:
         """The ``.info`` of a version, or of that which a branch, tag, commit or prefix stands for."""
@@ -73,22 +73,22 @@ class Gate:
 
     async def mod(self, path: str, query: str, *, stored_only: bool = False) -> Answer:
         """The ``go.mod`` of a version."""
-        version, age = await self._resolved(path, query, stored_only)
+        version, said = await self._resolved(path, query, stored_only)
         way = await self._admitted(path, version, Kind.MOD)
-        return _aged(await way.mod(path, version, stored_only=stored_only), age)
+        return _bound(await way.mod(path, version, stored_only=stored_only), said)
 
     async def zip(self, path: str, query: str, *, stored_only: bool = False) -> Answer:
         """The module zip of a version."""
-        version, age = await self._resolved(path, query, stored_only)
+        version, said = await self._resolved(path, query, stored_only)
         way = await self._admitted(path, version, Kind.ZIP)
-        return _aged(await way.zip(path, version, stored_only=stored_only), age)
+        return _bound(await way.zip(path, version, stored_only=stored_only), said)
 
-    async def _resolved(self, path: str, query: str, stored_only: bool) -> tuple[str, float | None]:
-        """The canonical version, and the age of the answer that said so."""
+    async def _resolved(self, path: str, query: str, stored_only: bool) -> tuple[str, Answer | None]:
+        """The canonical version, and the answer that said so."""
         if is_canonical_for(path, query):
             return query, None
         answer = await self.info(path, query, stored_only=stored_only)
-        return await _version(answer), answer.age
+        return await _version(answer), answer
 
     async def _admitted(self, path: str, version: str, kind: Kind) -> Verbs:
         """Who answers for a version.  Raises ``Forbidden``."""
@@ -108,9 +108,9 @@ class Gate:
         return self.passing
 
 
-def _aged(answer: Answer, age: float | None) -> Answer:
+def _bound(answer: Answer, said: Answer | None) -> Answer:
     """An answer that holds as long as the one that said which version is meant."""
-    return answer if age is None else evolve(answer, age=age)
+    return answer if said is None else evolve(answer, age=said.age, holds=said.holds)
 
 
 async def _version(answer: Answer) -> str:

@@ -33,13 +33,15 @@ NOT_VERSIONS = frozenset({"latest", "upgrade", "patch"})
 class Answer:
     """What to send, how it was come by (``hit``, ``miss``, ``stale``), and for how long it holds.
 
-    ``age`` is that of a changeable answer in seconds, or ``None`` for bytes that never change.
+    ``age`` is that of a changeable answer in seconds, or ``None`` for bytes that never change; for ``holds`` seconds
+    more the answer would be the same.
     """
 
     blob: Blob
     state: str
     age: float | None = None
     etag: str = ""
+    holds: float = 0.0
 
 
 @frozen
@@ -106,7 +108,7 @@ class Proxy:
             )
         learned = self._freshness.learned(path)
         text = known.value.text if learned <= known.value.versions else _Known.of(known.value.versions | learned).text
-        return Answer(BytesBlob(text), known.state, known.age)
+        return Answer(BytesBlob(text), known.state, known.age, holds=known.holds)
 
     async def latest(self, path: str, *, stored_only: bool = False) -> Answer:
         """The ``.info`` of the version that ``@latest`` stands for."""
@@ -124,14 +126,14 @@ class Proxy:
             # Where the .info of the newer version cannot be had, the answer is the one that we have.
             with suppress(AthensError):
                 blob = (await self._file(ModuleVersion(path, best), Kind.INFO, stored_only)).blob
-        return Answer(blob, known.state, known.age)
+        return Answer(blob, known.state, known.age, holds=known.holds)
 
     async def info(self, path: str, query: str, *, stored_only: bool = False) -> Answer:
         """The ``.info`` of a canonical version, or of that which a branch, tag, commit or prefix stands for now."""
         if is_canonical_for(path, query):
             return await self._file(ModuleVersion(path, query), Kind.INFO, stored_only)
         known = await self._resolved(path, query, stored_only)
-        return Answer(BytesBlob(render_info(known.value)), known.state, known.age)
+        return Answer(BytesBlob(render_info(known.value)), known.state, known.age, holds=known.holds)
 
     async def mod(self, path: str, query: str, *, stored_only: bool = False) -> Answer:
         """The ``go.mod`` of a version."""
@@ -146,7 +148,7 @@ class Proxy:
             return await self._file(ModuleVersion(path, query), kind, stored_only)
         known = await self._resolved(path, query, stored_only)
         answer = await self._file(ModuleVersion(path, known.value.version), kind, stored_only)
-        return Answer(answer.blob, answer.state, known.age, answer.etag)
+        return Answer(answer.blob, answer.state, known.age, answer.etag, known.holds)
 
     async def _file(self, version: ModuleVersion, kind: Kind, stored_only: bool) -> Answer:
         try:

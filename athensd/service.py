@@ -30,8 +30,8 @@ BACKLOG = 1024
 class AthensService(Service):
     """Serves ``site``; at the end lets requests finish (``shutdown_timeout``, seconds), then calls each of ``stop``.
 
-    Each of ``start`` is called when the reactor runs.  ``kill`` ends all child processes at once; it is for whoever
-    does not want to wait.  SIGHUP calls ``reload``.
+    Each of ``start`` is called when the reactor runs, and each of ``kill`` before an end at once, for whoever does not
+    want to wait: no child process may be left.  SIGHUP calls ``reload``.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class AthensService(Service):
         log_observer: ILogObserver,
         start: Sequence[Callable[[], None]] = (),
         stop: Sequence[Callable[[], Awaitable[None] | None]],
-        kill: Callable[[], None],
+        kill: Sequence[Callable[[], None]],
         reload: Callable[[], object],
     ) -> None:
         self._reactor = reactor
@@ -127,7 +127,8 @@ class AthensService(Service):
     def _signalled(self, number: int, frame: object) -> None:
         if self._ending:
             # Asked twice: at once.  What is unfinished on disk is swept at the next start.
-            self._kill()
+            for kill in self._kill:
+                kill()
             os._exit(128 + number)
         self._ending = True
         self._reactor.callFromThread(self._reactor.stop)

@@ -35,6 +35,9 @@ class Watcher(Protocol):
     def closed(self, step: Step) -> None:
         """It is over: ``facts`` are complete, ``seconds`` and ``error`` are set."""
 
+    def happened(self, step: Step) -> None:
+        """It was over at once, with nothing that was part of it: this is all that is told of it."""
+
 
 class Tracer(Watcher, Protocol):
     """The watcher that also knows which step is part of which."""
@@ -106,6 +109,13 @@ class Step:
         self.error = error
         for watcher in _watchers:
             watcher.closed(self)
+
+    def happened(self, began: float) -> None:
+        """It began then, is over by now, and nothing was part of it; so ``open`` and ``close`` are not called."""
+        self.began = began
+        self.seconds = time.perf_counter() - began
+        for watcher in _watchers:
+            watcher.happened(self)
 
     @contextmanager
     def inside(self) -> Iterator[None]:

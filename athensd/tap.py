@@ -16,6 +16,7 @@ from twisted.application.service import IService
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThreadPool
 from twisted.python import usage
+from twisted.python.threadable import isInIOThread
 
 from athensd import __version__
 from athensd.checksums.make import World
@@ -25,6 +26,7 @@ from athensd.fetching import make_chain, make_checksums, make_client, make_crede
 from athensd.flight import MemoryFlight, WatchedFlight
 from athensd.freshness import Freshness
 from athensd.gate import Gate, Validate, allow
+from athensd.gomod.version import ModuleVersion
 from athensd.index import MemoryIndex, NoIndex
 from athensd.interfaces import IFlight, IStorage
 from athensd.misses import Misses
@@ -64,6 +66,7 @@ from athensd.storage.watched import WatchedStorage
 from athensd.validator import Validator
 from athensd.web.download import DownloadRoutes
 from athensd.web.pages import Exposition, PageRoutes
+from athensd.web.rendered import RenderedAnswers
 from athensd.web.request import AthensSite
 from athensd.web.routes import site_resource
 from athensd.web.sumdb import SumDBRoutes
@@ -73,6 +76,8 @@ if TYPE_CHECKING:
     from athensd.observe.traces import Traces
 
 log = structlog.get_logger()
+FAST_LANE_BYTES = 32_000_000
+"""As much of what was answered lately is kept in memory."""
 RELOADED = {"LogLevel", "FilterFile", "DownloadMode", "DownloadURL"}
 """The settings that SIGHUP changes."""
 
@@ -106,7 +111,7 @@ def _service(options: Options) -> AthensService:
     reactor: Any = _reactor  # its static type knows only what all reactors can
     config = read_configuration(options["config-file"])
     trace_export, traces = _traces(config, reactor)
-    configure_logs(
+    log_file = configure_logs(
         config.log_level,
         config.log_format,
         log_stream(options.parent or {}),
@@ -141,12 +146,19 @@ def _service(options: Options) -> AthensService:
     )
     orphans = Orphans(reactor) if os.getpid() == 1 else None
 
+    def soon(call: Callable[[], None]) -> None:
+        if isInIOThread():
+            reactor.callLater(0, call)
+        else:
+            reactor.callFromThread(call)
+
     def in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
         # With the context, so that what is logged there is known to be part of the same request.
         return deferToThreadPool(reactor, reactor.getThreadPool(), copy_context().run, function, *arguments)
 
     credentials = make_credentials(reactor, config, go_settings, spool.new_path())
-    storage = WatchedStorage(_storage(config, store_spool, in_thread))
+    rendered = RenderedAnswers(FAST_LANE_BYTES, time.monotonic)
+    storage = WatchedStorage(_storage(config, store_spool, in_thread), lambda version: rendered.forget(version.path))
     index = {"none": NoIndex, "memory": MemoryIndex}[config.index_type]()
     direct = DirectOrigin(
         go,
@@ -164,6 +176,11 @@ def _service(options: Options) -> AthensService:
     transfer = Transfer(client, reactor)
     origin = make_chain(transfer, config, go_settings, direct)
     freshness = _freshness(config, flight)
+
+    def published(version: ModuleVersion) -> None:
+        freshness.learn(version)
+        rendered.forget(version.path)
+
     world = World(work_place / "sumdb", spool, transfer, flight, reactor, in_thread, proxies(config, go_settings))
     exempt = make_exempt(config, go_settings)
     databases, checksums = make_checksums(config, go_settings, exempt, world, storage, store_place, store_spool)
@@ -175,7 +192,7 @@ def _service(options: Options) -> AthensService:
         spool=spool,
         clock=reactor,
         in_thread=in_thread,
-        published=freshness.learn,
+        published=published,
         sums=checksums,
         timeout=config.stash_timeout,
     )
@@ -211,10 +228,13 @@ def _service(options: Options) -> AthensService:
     )
     site = AthensSite(
         site_resource(
-            DownloadRoutes(gate, go_settings["GONOPROXY"]),
+            # A validator wants to be asked each time.
+            DownloadRoutes(gate, go_settings["GONOPROXY"], again=not config.validator_hook),
             PageRoutes(storage, index, read_robots(config.robots_file), _exposition(stats, in_thread)),
             SumDBRoutes(databases, exempt),
-        )
+        ),
+        rendered if config.fast_lane else None,
+        log_file.access,
     )
     debug = under_way and DebugListener(
         reactor,
@@ -236,8 +256,11 @@ def _service(options: Options) -> AthensService:
         config.listen.port,
         shutdown_timeout=config.shutdown_timeout,
         log_observer=TwistedEvents(),
-        kill=go.kill,
-        start=[each.start for each in (credentials, orphans, checksums, *observers) if each],
+        kill=[go.kill, log_file.flush],
+        start=[
+            lambda: log_file.gather(soon),
+            *(each.start for each in (credentials, orphans, checksums, *observers) if each),
+        ],
         stop=[
             memory_flight.stop,
             passing_memory_flight.stop,
@@ -247,8 +270,11 @@ def _service(options: Options) -> AthensService:
             *([orphans.stop] if orphans else []),
             *(each.close for each in {spool, store_spool}),
             lambda: _all_stopped(observers),
+            lambda: log_file.gather(None),
         ],
-        reload=lambda: Deferred.fromCoroutine(_reload(config, options["config-file"], gate, misses, in_thread)),
+        reload=lambda: Deferred.fromCoroutine(
+            _reload(config, options["config-file"], gate, misses, rendered, in_thread)
+        ),
     )
 
 
@@ -275,7 +301,14 @@ def _exposition(stats: Stats | None, in_thread: Callable[..., Any]) -> Expositio
     return (lambda accept: in_thread(page, accept)) if page else None
 
 
-async def _reload(running: Config, name: str | None, gate: Gate, misses: Misses, in_thread: Callable[..., Any]) -> None:
+async def _reload(
+    running: Config,
+    name: str | None,
+    gate: Gate,
+    misses: Misses,
+    rendered: RenderedAnswers,
+    in_thread: Callable[..., Any],
+) -> None:
     """Read the settings and rules again and take over what can be changed while running; a fault changes nothing."""
     try:
         wanted = read_configuration(name)
@@ -284,6 +317,7 @@ async def _reload(running: Config, name: str | None, gate: Gate, misses: Misses,
         log.error("the configuration stays as it was", problems=str(error))
         return
     gate.filter, misses.modes = rules.filter, rules.modes
+    rendered.clear()
     later = ", ".join(key for key in changes(running, wanted) if key not in RELOADED)
     set_log_level("info")  # else the answer might not be seen
     log.info(

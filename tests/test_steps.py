@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from twisted.internet.defer import Deferred
 
 from athensd.errors import NotFound
-from athensd.steps import aside, headers, here, step
+from athensd.steps import Step, aside, headers, here, step
 from tests.fakes import Steps, start
 
 
@@ -63,3 +65,12 @@ def test_a_step_across_a_wait(steps: Steps):
     waiting.addErrback(lambda _: None)
     waiting.cancel()
     assert [type(each.error).__name__ for each in steps.closed_ones] == ["CancelledError"]
+
+
+def test_what_happened_at_once(steps: Steps):
+    """A step that was over before anybody was told is told of once, whole."""
+    this = Step("request", {"status": 200}, apart=True)
+    this.happened(time.perf_counter() - 1)
+    assert steps.closed_ones == [this]
+    assert 1 <= this.seconds < 2
+    assert this.mark is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from twisted.application.service import IService
 from twisted.plugin import getPlugins
 
 from athensd import __version__, tap
+from athensd.observe.logs import Log, _Lines
 
 
 def test_twistd_knows_athens() -> None:
@@ -27,7 +29,8 @@ def test_a_service_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GOPROXY", "off")
     monkeypatch.setenv("ATHENS_STATS_EXPORTER", "none")
-    monkeypatch.setattr(tap, "configure_logs", lambda *_, **__: None)  # it is for the whole process
+    quiet = Log(_Lines(io.StringIO()), [], lambda *_: "")
+    monkeypatch.setattr(tap, "configure_logs", lambda *_, **__: quiet)  # it is for the whole process
     Path("my.toml").write_text('StorageType = "disk"\n[Storage.Disk]\nRootPath = "store"\n')
     options = tap.Options()
     options.parseOptions(["--config-file", "my.toml"])

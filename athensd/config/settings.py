@@ -61,6 +61,7 @@ class Config:
     sum_db_fresh: int = 300
     download_mode: str = "sync"
     download_url: str = ""
+    fast_lane: bool = True
     listen: Listen = field(factory=Listen)
     storage_type: str = "memory"
     storage_cache_bytes: int = 10_000_000_000

@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from threading import Lock
 from typing import Any, TextIO
@@ -32,6 +32,7 @@ _OF_STATUS = {"2": _GREEN, "3": _CYAN, "4": _YELLOW, "5": _RED}
 
 Place = Callable[[], Mapping[str, str]]
 """Where we are: ``trace-id``, ``span-id`` and ``sampled`` ("1", "0"), or nothing."""
+Form = Callable[[WrappedLogger, str, EventDict], str]
 Paint = Callable[[str, str], str]
 
 
@@ -43,7 +44,7 @@ def configure_logs(
     trace: Place | None = None,
     cloud_runtime: str = "none",
     google_project: str = "",
-) -> None:
+) -> Log:
     """From now on write lines of at least ``level`` (debug, info, warning, error) in ``format`` (plain, json).
 
     ``stream`` is standard output as it is now: once twistd has taken that over for its own log, what is written to it
@@ -53,30 +54,58 @@ def configure_logs(
     out = stream or sys.stdout
     lines = _Lines(out)
     google = cloud_runtime == "GCP"
+    form = _google() if google else _json() if format == "json" else _plain(out)
     place = [] if trace is None else [_google_place(trace, google_project) if google else _place(trace)]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             *place,
             structlog.processors.format_exc_info,
-            _google() if google else _json() if format == "json" else _plain(out),
+            form,
         ],
         logger_factory=lambda *names: lines,
         cache_logger_on_first_use=False,
     )
     set_log_level(level)
+    return Log(lines, place, form)
+
+
+class Log:
+    """What the lines of requests are written with, and where all lines are gathered."""
+
+    def __init__(self, lines: _Lines, place: Sequence[Processor], form: Form) -> None:
+        self._place = place
+        self._form = form
+        self._lines = lines
+        self.gather = lines.gather
+        self.flush = lines.flush
+
+    def access(self, event: EventDict) -> None:
+        """Write a complete event, at level info; as there is one for every request, it goes the short way."""
+        if _Threshold.level <= logging.INFO:
+            for add in self._place:
+                add(self._lines, "info", event)
+            self._lines.write(self._form(self._lines, "info", event))
+
+
+class _Threshold:
+    """Of the whole process."""
+
+    level = logging.INFO
 
 
 def set_log_level(level: str) -> None:
     """From now on write lines of at least this level."""
+    _Threshold.level = LEVELS[level]
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]))
 
 
 class _Lines:
-    """The stream, a whole line at a time, from any thread.
+    """The stream, whole lines at a time, from any thread.
 
-    Each line is given to the system at once, so that none is missing when the process is killed.  One that cannot be
-    written (a full disk, a terminal that has gone) is lost, and nothing else is.
+    Each line is given to the system at once or, once they are gathered, with all those of one turn of the reactor; so
+    hardly one is missing when the process is killed.  What cannot be written (a full disk, a terminal that has gone) is
+    lost, and nothing else is.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -84,10 +113,30 @@ class _Lines:
         self._stream: Any = getattr(stream, "buffer", stream)
         self._as_bytes = self._stream is not stream
         self._lock = Lock()
+        self._waiting: list[str] = []
+        self._soon: Callable[[Callable[[], None]], object] | None = None
+
+    def gather(self, soon: Callable[[Callable[[], None]], object] | None) -> None:
+        """From now on keep lines until ``soon``, from whichever thread, calls what it is given; ``None``: no more."""
+        self._soon = soon
+        self.flush()
 
     def write(self, line: str) -> None:
-        text = line + "\n"
         with self._lock:
+            first = not self._waiting
+            self._waiting.append(line)
+        if self._soon is None:
+            self.flush()
+        elif first:
+            self._soon(self.flush)
+
+    def flush(self) -> None:
+        """Give to the system what was gathered."""
+        with self._lock:
+            lines, self._waiting = self._waiting, []
+            if not lines:
+                return
+            text = "\n".join([*lines, ""])
             try:
                 self._stream.write(text.encode() if self._as_bytes else text)
                 self._stream.flush()
@@ -123,7 +172,7 @@ def _google_place(trace: Place, project: str) -> Processor:
     return add
 
 
-def _json() -> Processor:
+def _json() -> Form:
     encode = _encoder()
 
     def form(logger: WrappedLogger, level: str, event: EventDict) -> str:
@@ -132,7 +181,7 @@ def _json() -> Processor:
     return form
 
 
-def _google() -> Processor:
+def _google() -> Form:
     encode = _encoder()
 
     def form(logger: WrappedLogger, level: str, event: EventDict) -> str:
@@ -166,7 +215,7 @@ def _text(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def _plain(out: TextIO) -> Processor:
+def _plain(out: TextIO) -> Form:
     terminal = hasattr(out, "isatty") and out.isatty()
     paint = _painted if terminal and not os.environ.get("NO_COLOR") else _unpainted
     # Who looks at a terminal knows the day.

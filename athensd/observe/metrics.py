@@ -99,6 +99,9 @@ class Metrics:
 
     def closed(self, step: Step) -> None:
         self._under_way[step.name] -= 1
+        self.happened(step)
+
+    def happened(self, step: Step) -> None:
         count = self._count.get(step.name)
         if count is not None:
             count(step)

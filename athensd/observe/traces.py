@@ -141,6 +141,12 @@ class Traces:
             mark.span.end()
             self._keep(mark.root, mark.span)
 
+    def happened(self, step: Step) -> None:
+        if self._lot.random() < self._fraction:
+            step.mark = mark = self._new_mark(_Root(wanted=True))
+            mark.began -= int(step.seconds * 1e9)
+            self._end_root(step, mark)
+
     def enter(self, step: Step) -> object:
         return None if step.mark is None else self._place.set(cast(_Mark, step.mark))
 
@@ -192,6 +198,12 @@ class Traces:
             wanted = True
         else:
             wanted = step.facts.get("path") not in PROBES and self._lot.random() < self._fraction
+        mark = self._new_mark(_Root(wanted), parent)
+        if cause is not None:
+            mark.links.append(Link(cause.context))
+        return mark
+
+    def _new_mark(self, root: _Root, parent: SpanContext | None = None) -> _Mark:
         context = SpanContext(
             parent.trace_id if parent else self._lot.getrandbits(128) or 1,
             self._lot.getrandbits(64) or 1,
@@ -199,7 +211,7 @@ class Traces:
             trace_flags=SAMPLED,
             trace_state=parent.trace_state if parent else None,
         )
-        return _Mark(_Root(wanted), context, None, parent, time.time_ns(), [Link(cause.context)] if cause else [])
+        return _Mark(root, context, None, parent, time.time_ns())
 
     def _caller(self, headers: Mapping[str, str]) -> SpanContext | None:
         context = get_current_span(self._propagator.extract(headers)).get_span_context()

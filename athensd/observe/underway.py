@@ -17,6 +17,9 @@ class UnderWay:
     def closed(self, step: Step) -> None:
         self._open.pop(step, None)
 
+    def happened(self, step: Step) -> None:
+        """It was never under way."""
+
     def steps(self) -> list[Step]:
         """Those that are open now, the oldest first."""
         return list(self._open)

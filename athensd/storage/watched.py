@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from zope.interface import alsoProvides, implementer
@@ -14,10 +14,11 @@ from athensd.steps import step
 
 @implementer(IStorage)
 class WatchedStorage:
-    """``storage``, and a catalog if it is one."""
+    """``storage``, and a catalog if it is one; ``deleted`` is told of each version that is gone."""
 
-    def __init__(self, storage: IStorage) -> None:
+    def __init__(self, storage: IStorage, deleted: Callable[[ModuleVersion], None] = lambda version: None) -> None:
         self._storage = storage
+        self._deleted = deleted
         if ICatalog.providedBy(storage):
             alsoProvides(self, ICatalog)
 
@@ -38,6 +39,7 @@ class WatchedStorage:
     async def delete(self, version: ModuleVersion) -> None:
         with step("storage.delete", module=version.path, version=version.version):
             await self._storage.delete(version)
+            self._deleted(version)
 
     async def check(self) -> None:
         with step("storage.check"):

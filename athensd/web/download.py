@@ -16,14 +16,20 @@ from athensd.web.request import AthensRequest
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json; charset=utf-8"
 ZIP = "application/zip"
+LOOK_AGAIN = 60.0
+"""Seconds."""
 
 
 class DownloadRoutes:
-    """``private`` is a list of patterns (GOPRIVATE) of modules that no shared cache may keep."""
+    """``private`` is a list of patterns (GOPRIVATE) of modules that no shared cache may keep.
 
-    def __init__(self, proxy: Verbs, private: str) -> None:
+    ``again``: whether the next one who asks may be given the same without asking ``proxy``.
+    """
+
+    def __init__(self, proxy: Verbs, private: str, *, again: bool = True) -> None:
         self._proxy = proxy
         self._private = private
+        self._again = again
 
     def mount(self, app: Klein) -> None:
         """Add the routes to an application."""
@@ -66,7 +72,10 @@ class DownloadRoutes:
         request.age = answer.age
         request.setHeader("X-Cache", answer.state)
         caching = kept_by(FOR_EVER if answer.age is None else A_MINUTE, request.private)
-        await send(request, Content(answer.blob, type, caching, answer.age, answer.etag))
+        whole = await send(request, Content(answer.blob, type, caching, answer.age, answer.etag))
+        if whole is not None and answer.state == "hit" and self._again:
+            # What never changes is looked up again now and then all the same: another process may have deleted it.
+            request.again(whole, LOOK_AGAIN if answer.age is None else answer.holds)
 
     def _module(self, request: AthensRequest, escaped: str) -> str:
         """The module path that is meant: the border behind which all paths are known to be harmless."""

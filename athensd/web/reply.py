@@ -95,8 +95,8 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text).strip()
 
 
-async def send(request: Request, content: Content) -> None:
-    """Answer GET or HEAD with the content, the part of it that is asked for, or 304."""
+async def send(request: Request, content: Content) -> Blob | None:
+    """Answer GET or HEAD with the content, the part of it that is asked for, or 304; the body if it is the whole."""
     blob, etag = await _with_etag(content)
     headers = request.responseHeaders
     headers.setRawHeaders("Content-Type", [content.type])
@@ -109,7 +109,7 @@ async def send(request: Request, content: Content) -> None:
     if not_modified(request.getHeader("if-none-match"), etag):
         request.setResponseCode(304)
         headers.removeHeader("Content-Type")
-        return
+        return None
     try:
         part = part_of(request.getHeader("range"), request.getHeader("if-range"), etag, blob.length)
     except Unsatisfiable:
@@ -117,7 +117,8 @@ async def send(request: Request, content: Content) -> None:
         headers.setRawHeaders("Content-Range", [f"bytes */{blob.length}"])
         headers.setRawHeaders("Content-Length", ["0"])
         headers.setRawHeaders("Cache-Control", [NEVER])
-        return
+        return None
+    whole = part is None
     if part is None:
         part = Part(0, blob.length)
     else:
@@ -126,6 +127,7 @@ async def send(request: Request, content: Content) -> None:
     headers.setRawHeaders("Content-Length", [str(part.stop - part.start)])
     if request.method != b"HEAD" and part.stop > part.start:
         await send_body(request, blob, part.start, part.stop)
+    return blob if whole else None
 
 
 async def _with_etag(content: Content) -> tuple[Blob, str]:

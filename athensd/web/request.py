@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import uuid
 from typing import Any, AnyStr
 from weakref import WeakValueDictionary
 
@@ -15,17 +14,23 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
 from athensd import __version__
+from athensd.blob import BytesBlob
 from athensd.errors import InvalidPath
+from athensd.interfaces import Blob
 from athensd.steps import Step
+from athensd.web.access import Write, line, new_id, write_event
+from athensd.web.hot_channel import MATTERS, HotChannel
 from athensd.web.paths import route_of
+from athensd.web.rendered import Rendered, RenderedAnswers, render_body, render_head
 from athensd.web.reply import NEVER, refuse, refuse_with
 
-log = structlog.get_logger("athensd.access")
 SERVER = f"athensd/{__version__}".encode()
 METHODS = (b"GET", b"HEAD")
 NOBODY_WAITED = 499
 """What the log has for a status when the client left before there was one, as nginx has it."""
 _USERINFO = re.compile(r"//[^/]*@")
+LARGEST = 1 << 20
+"""A file of more bytes is not for the fast lane, which sends all at once."""
 _GOOD_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
@@ -48,15 +53,18 @@ class AthensRequest(Request):
         self.age: float | None = None
         self.private = False
         self._step: Step | None = None
+        self._again: tuple[Blob, float] | None = None
+        self._changes = 0
 
     def process(self) -> None:
         """Answer what needs no router, and give the rest to it."""
         given = self.getHeader("athens-request-id") or ""
-        self.request_id = given if _GOOD_ID.fullmatch(given) else uuid.uuid4().hex
+        self.request_id = given if _GOOD_ID.fullmatch(given) else new_id()
         self.setHeader("Athens-Request-ID", self.request_id)
         channel: Any = self.channel
         self.site = channel.site
         self.site.busy.add(self)
+        self._changes = self.site.rendered.changes if self.site.rendered else 0
         if self.site.draining:
             channel.persistent = False
             self.setHeader("Connection", "close")
@@ -87,6 +95,7 @@ class AthensRequest(Request):
 
     def finish(self) -> None:
         channel: Any = self.channel
+        self._keep()
         super().finish()
         # Twisted stops reading from a client that does not take its answers, but not while a request is handled, and
         # many of ours are answered at once: such a client could have us keep answers without end.
@@ -99,6 +108,43 @@ class AthensRequest(Request):
         super().connectionLost(reason)
         if self.request_id:  # else it had not arrived whole
             self._leave(lost=True)
+
+    def again(self, body: Blob, seconds: float) -> None:
+        """Whoever asks just the same within so many seconds is to be given the same answer, which has this body."""
+        self._again = (body, seconds)
+
+    def _keep(self) -> None:
+        """Leave the answer to the fast lane, if this was a request as the lane takes them."""
+        answers = self.site.rendered
+        if answers is None or self._again is None or self._changes != answers.changes:
+            return
+        if b"?" in self.uri or self.method != b"GET":
+            return
+        if self.clientproto != b"HTTP/1.1" or any(
+            MATTERS.fullmatch(name.decode("latin-1")) for name, _ in self.requestHeaders.getAllRawHeaders()
+        ):
+            return
+        body, seconds = self._again
+        file = None if isinstance(body, BytesBlob) or body.length > LARGEST else body.file()
+        if file is None and not isinstance(body, BytesBlob):
+            return
+        data = body.data if isinstance(body, BytesBlob) else b""
+        request_id = self.request_id.encode()
+        names = request_id in data
+        now = answers.now()
+        answers.keep(
+            self.uri,
+            Rendered(
+                head=render_head(b"%d %b" % (self.code, self.code_message), self.responseHeaders.getAllRawHeaders()),
+                body=render_body(data, request_id) if names else data,
+                facts={**self._known(), **self._said(), "status": self.code, "bytes": body.length},
+                until=now + seconds,
+                since=None if self.age is None else now - self.age,
+                names=names,
+                file=file,
+                length=body.length,
+            ),
+        )
 
     def _refusal(self) -> bytes | None:
         try:
@@ -121,6 +167,16 @@ class AthensRequest(Request):
             "request_id": self.request_id,
         }
 
+    def _said(self) -> dict[str, object]:
+        """What the routes have found out."""
+        return {
+            "route": self.route,
+            "module": self.module,
+            "version": self.version,
+            "cache": self.cache,
+            "age": self.age,
+        }
+
     def _caller(self) -> dict[str, str]:
         """What the client says that this request is part of (W3C Trace Context)."""
         traceparent = self.getHeader("traceparent")
@@ -131,57 +187,49 @@ class AthensRequest(Request):
         this = self._step
         assert this is not None, "it was opened when the request had come"
         this.note(
-            route=self.route,
-            module=self.module,
-            version=self.version,
-            cache=self.cache,
-            age=self.age,
+            **self._said(),
             status=NOBODY_WAITED if lost and not self.startedWriting else self.code,
             bytes=self.sentLength,
         )
         this.close()
+        event = line(this, self.method.decode("ascii", "replace"))
+        if lost:
+            event["client-left"] = True
         with this.inside():
-            log.info(
-                "incoming request",
-                **{
-                    "http-method": self.method.decode("ascii", "replace"),
-                    "http-path": this.facts["path"],
-                    "http-status": this.facts["status"],
-                    "module": self.module,
-                    "version": self.version,
-                    "bytes": self.sentLength,
-                    "ms": round(this.seconds * 1000, 2),
-                    "cache": self.cache,
-                    "client": this.facts["client"],
-                    "request-id": self.request_id,
-                    **({"client-left": True} if lost else {}),
-                },
-            )
+            self.site.access(event)
 
 
 class AthensSite(Site):
     """Knows which requests are under way, so that it can wait for them at the end."""
 
     displayTracebacks = False
+    protocol = HotChannel  # type: ignore[assignment]  # without HTTP/2 there is nothing to choose between
 
-    def __init__(self, resource: IResource, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        resource: IResource,
+        rendered: RenderedAnswers | None = None,
+        access: Write = write_event,
+        **kwargs: Any,
+    ) -> None:
+        """``rendered``: the answers of the fast lane, if it is to be used.  ``access`` writes the lines of requests."""
         super().__init__(resource, requestFactory=AthensRequest, **kwargs)
+        self.rendered = rendered
+        self.access = access
         self.busy: set[AthensRequest] = set()
         self.draining = False
-        self._shells: WeakValueDictionary[int, Any] = WeakValueDictionary()
+        self._channels: WeakValueDictionary[int, Any] = WeakValueDictionary()
         self._idle: list[Deferred[None]] = []
 
     def buildProtocol(self, addr: Any) -> Any:
-        shell = super().buildProtocol(addr)
-        self._shells[id(shell)] = shell
-        return shell
+        channel = super().buildProtocol(addr)
+        self._channels[id(channel)] = channel
+        return channel
 
     @property
     def connections(self) -> int:
         """How many connections are open; a thread may ask too."""
-        shells = [shell for reference in self._shells.valuerefs() if (shell := reference()) is not None]
-        # What Twisted builds is a shell around the channel for the version of HTTP that is spoken.
-        channels = [getattr(shell, "_channel", shell) for shell in shells]
+        channels = [channel for reference in self._channels.valuerefs() if (channel := reference()) is not None]
         return sum(1 for channel in channels if getattr(channel.transport, "connected", False))
 
     def log(self, request: Any) -> None:

@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from werkzeug.exceptions import HTTPException
 
+from athensd.blob import BytesBlob
 from athensd.errors import AthensError, NotFound, Overloaded
 from athensd.web.download import DownloadRoutes
 from athensd.web.pages import PageRoutes
@@ -42,9 +43,12 @@ def _refused(request: AthensRequest, failure: Failure) -> bytes | Deferred[None]
     if request.startedWriting:
         log.warning("answer cut off", error=str(error))
         return _cut_off(request)
+    body = refuse(request, error, request.request_id, request.private)
     if isinstance(error, NotFound) and error.cached:
         request.cache = "negative"
-    return refuse(request, error, request.request_id, request.private)
+        if error.holds:
+            request.again(BytesBlob(body), error.holds)
+    return body
 
 
 def _unrouted(request: AthensRequest, failure: Failure) -> bytes:

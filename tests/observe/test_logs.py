@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -397,3 +397,37 @@ def test_standard_output_is_taken_over(level: str, expected: dict[str, int]) -> 
     messages = [json.loads(line)["msg"] for line in done.stdout.splitlines()]
     assert {text: messages.count(text) for text in expected} == expected
     assert done.stderr == ""
+
+
+def test_gathered_lines(tmp_path: Path) -> None:
+    """Lines of one turn are given to the system together, whoever writes them, in their order; then at once again."""
+    later: list[Callable[[], None]] = []
+    path = tmp_path / "log"
+    with path.open("w") as file:
+        made = configure_logs("info", "json", file)
+        made.gather(later.append)
+        structlog.get_logger().info("first")
+        made.access({"event": "second"})
+        assert path.read_text() == ""
+        assert len(later) == 1
+        later.pop()()
+        made.access({"event": "third"})
+        made.gather(None)
+        made.access({"event": "fourth"})
+        said = [json.loads(line)["msg"] for line in path.read_text().splitlines()]
+    assert said == ["first", "second", "third", "fourth"]
+
+
+@pytest.mark.parametrize("format", ["plain", "json"])
+def test_the_short_way(format: str) -> None:
+    """The line of a request is what structlog would make of the same event, and follows the level."""
+    event = {"event": "incoming request", "http-method": "GET", "http-status": 200, "ms": 1.5, "request-id": "x"}
+    stream = io.StringIO()
+    made = configure_logs("info", format, stream)
+    made.access(dict(event))
+    structlog.get_logger().info(**event)
+    one, other = stream.getvalue().splitlines()
+    assert re.sub(r"\d\d:\d\d:\d\d[^ \"]*", "", one) == re.sub(r"\d\d:\d\d:\d\d[^ \"]*", "", other)
+    set_log_level("warning")
+    made.access(dict(event))
+    assert len(stream.getvalue().splitlines()) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -369,3 +370,11 @@ def described(family: Metric) -> tuple[str, tuple[str, frozenset[str]]]:
     labels = frozenset(name for sample in family.samples for name in sample.labels if name != "le")
     suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
     return f"{family.name}{suffix}", ({"info": "gauge"}.get(family.type, family.type), labels)
+
+
+def test_what_happened_at_once(measured: Watched) -> None:
+    """A request that was over at once is counted as any other, and was never in progress."""
+    known = {"method": "GET", "route": "mod", "status": 200, "cache": "hit", "bytes": 50}
+    Step("request", dict(known), apart=True).happened(time.perf_counter())
+    assert measured("proxy_requests_total", http_route="mod", cache_result="hit") == 1
+    assert measured("proxy_requests_in_progress") == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import random
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -345,3 +346,21 @@ def test_ids_for_the_log(nothing: Kept) -> None:
     this.close()
     [root] = nothing.spans
     assert ids == {"trace-id": TRACE, "span-id": f"{root.context.span_id:016x}", "sampled": "1"}
+
+
+def test_what_happened_at_once(nothing: Kept) -> None:
+    """Of a request that was over at once there is nothing, unless the lot falls on it; then a span, back in time."""
+    facts: dict[str, object] = {"method": "GET", "route": "mod", "status": 200}
+    Step("request", dict(facts), apart=True).happened(time.perf_counter())
+    assert nothing.spans == []
+    everything = Kept(1)
+    this = Step("request", dict(facts), apart=True)
+    this.happened(time.perf_counter() - 1)
+    (span,) = everything.spans
+    assert span.name == "GET /{module}/@v/{version}.mod"
+    assert span.start_time is not None and span.end_time is not None
+    assert 1e9 <= span.end_time - span.start_time < 2e9
+    assert abs(span.end_time - time.time_ns()) < 1e9
+    with this.inside():
+        assert span.context is not None
+        assert everything.traces.ids()["trace-id"] == f"{span.context.trace_id:032x}"

@@ -11,8 +11,15 @@ from twisted.logger import LogEvent, globalLogPublisher
 from tests.web.fakes import Daemon, Response, check_refusal
 
 
+@pytest.fixture(params=[True, False], ids=["lane", "no lane"])
+def lane(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """With the fast lane and without it: no answer depends on it."""
+    monkeypatch.setattr(Daemon, "lane", request.param)
+    return bool(request.param)
+
+
 @pytest.fixture
-def daemon(tmp_path: Path) -> Daemon:
+def daemon(tmp_path: Path, lane: bool) -> Daemon:
     """An athensd in memory, with an empty store and an origin that knows one module."""
     return Daemon(tmp_path)
 

@@ -31,6 +31,7 @@ from athensd.stash import Stash
 from athensd.storage.disk import DiskStorage
 from athensd.web.download import DownloadRoutes
 from athensd.web.pages import PageRoutes
+from athensd.web.rendered import RenderedAnswers
 from athensd.web.request import AthensSite
 from athensd.web.routes import site_resource
 from tests.fakes import FakeSums
@@ -125,12 +126,15 @@ class Connection:
 class Daemon:
     """Everything under ``root``; ``origin`` and ``clock`` are the test's to turn."""
 
+    lane = True
+
     def __init__(
         self, root: Path, private: str = "", storage: Callable[[DiskStorage], Any] = lambda disk: disk
     ) -> None:
         self.root = root
         self.clock = Clock()
         self.origin = TableOrigin()
+        self.rendered = RenderedAnswers(1_000_000, self.clock.seconds)
         self.spool = Spool(root / "spool")
         self.disk = DiskStorage(root / "store", self.spool, at_once)
         self.storage = storage(self.disk)
@@ -145,7 +149,7 @@ class Daemon:
             spool=self.spool,
             clock=self.clock,
             in_thread=at_once,
-            published=self.freshness.learn,
+            published=self.published,
             sums=FakeSums(),
             timeout=300,
         )
@@ -158,7 +162,12 @@ class Daemon:
             timeout=60,
         )
         self.pages = PageRoutes(self.storage, self.index, b"User-agent: *\nDisallow: /\n")
-        self.site = AthensSite(site_resource(DownloadRoutes(self.proxy, private), self.pages), timeout=None)
+        root_resource = site_resource(DownloadRoutes(self.proxy, private), self.pages)
+        self.site = AthensSite(root_resource, self.rendered if self.lane else None, timeout=None)
+
+    def published(self, version: ModuleVersion) -> None:
+        self.freshness.learn(version)
+        self.rendered.forget(version.path)
 
     def connect(self) -> Connection:
         protocol: Any = self.site.buildProtocol(CLIENT)

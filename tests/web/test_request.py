@@ -80,7 +80,7 @@ def test_a_body_is_not_kept(daemon: Daemon) -> None:
     form = b"Content-Type: multipart/form-data; boundary=x\r\n"
     head = b"POST /catalog HTTP/1.1\r\nHost: x\r\n%bContent-Length: 300000\r\n\r\n" % form
     connection.send(head)
-    channel = connection.protocol._channel  # the generic protocol has chosen HTTP/1.1
+    channel = connection.protocol
     for _ in range(30):
         connection.send(b"x" * 10_000)
     assert connection.transport.value().startswith(b"HTTP/1.1 405 ")
@@ -93,7 +93,7 @@ def test_the_body_goes_nowhere(daemon: Daemon) -> None:
     """While a body comes nothing of it is held, in memory or in a file."""
     connection = daemon.connect()
     connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n" + b"x" * 200_000)
-    (request,) = connection.protocol._channel.requests
+    (request,) = connection.protocol.requests
     assert request.content.tell() == 0
 
 

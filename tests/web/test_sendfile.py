@@ -59,7 +59,7 @@ def authority() -> trustme.CA:
 
 
 @pytest.fixture
-def server(tmp_path: Path, authority: trustme.CA) -> Iterator[Server]:
+def server(tmp_path: Path, authority: trustme.CA, lane: bool) -> Iterator[Server]:
     daemon = Daemon(tmp_path)
     certificate = authority.issue_cert("localhost")
     pem = certificate.private_key_and_cert_chain_pem.bytes()
@@ -282,6 +282,34 @@ async def test_a_zip_behind_many_small_answers(server: Server) -> None:
     await client.lost
 
 
+@pytest.mark.parametrize("tls", [False, True])
+@ensureDeferred
+async def test_small_zips_at_the_pace_of_their_reader(server: Server, tls: bool) -> None:
+    """One that is sent at once, as far as the system takes it, arrives whole, again and again; and who leaves may."""
+    path = server.zip_is(MIB, random=True)
+    before = descriptors()
+    client = await connect(server, tls)
+    for turn in range(12):
+        client.transport.pauseProducing()
+        client.beginning, client.received, client.hash = b"", 0, hashlib.sha256()
+        client.transport.write(get())
+        await deferLater(loop, 0.02)
+        client.transport.resumeProducing()
+        head = await client.head()
+        await client.got(head + MIB)
+        assert client.received == head + MIB, turn
+        hashed = hashlib.sha256(client.beginning[:head])
+        hashed.update(path.read_bytes())
+        assert client.hash.digest() == hashed.digest()
+    client.transport.pauseProducing()
+    for _ in range(20):
+        client.transport.write(get())
+        await deferLater(loop, 0.01)
+    client.transport.abortConnection()
+    await client.lost
+    await until(lambda: descriptors() <= before + 1)
+
+
 def connections_of(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """A list to which the server's side of each new connection is added."""
     connections: list[Any] = []
@@ -303,7 +331,7 @@ async def test_who_asks_and_never_reads_costs_little(
     client.transport.pauseProducing()
     client.transport.write(get(path) * 200_000)
     await deferLater(loop, 2)
-    transport = connections[0]._channel.transport
+    transport = connections[0].transport
     assert len(transport.dataBuffer) + transport._tempDataLen < 2 * MIB
     client.transport.abortConnection()
     await client.lost
@@ -317,7 +345,7 @@ async def test_answers_behind_a_zip_wait_for_their_reader(server: Server, monkey
     client = await connect(server)
     client.transport.write(get())
     await client.got(2 * MIB)
-    transport = connections[0]._channel.transport  # behind the choice between HTTP/1.1 and HTTP/2
+    transport = connections[0].transport
     await until(lambda: not server.daemon.site.busy)
     client.transport.pauseProducing()
     client.transport.write(get("/version") * 50_000)

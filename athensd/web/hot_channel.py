@@ -1,0 +1,144 @@
+"""The fast lane: a plain request for an answer that is at hand is answered before it is parsed.
+
+Whatever is out of the ordinary goes on to Twisted's own parser, its bytes untouched.  So the lane can be taken out of
+use without changing one byte of any answer; it makes a hit several times cheaper.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from typing import Any, Protocol
+
+from twisted.internet.tcp import Connection
+from twisted.web.http import HTTPChannel, datetimeToString
+
+from athensd.steps import Step
+from athensd.web.access import Write, line, new_id
+from athensd.web.rendered import Rendered, RenderedAnswers
+
+LONGEST = 4096
+"""No plain request is longer, in bytes."""
+
+_MATTERS = (
+    *("range", "if-[a-z-]+", "connection", "content-length", "transfer-encoding", "expect", "upgrade", "te", "trailer"),
+    *("authorization", "traceparent", "tracestate", "athens-request-id", "disable-module-fetch"),
+)
+MATTERS = re.compile("|".join(_MATTERS), re.IGNORECASE)
+"""The headers with which the same path may have another answer, or the connection another end."""
+
+# One whole GET with well-formed headers, of which there must be one: HTTP/1.1 wants a Host.
+_PLAIN = re.compile(
+    rb"GET (/[!->@-~]*) HTTP/1\.1\r\n"
+    rb"(?:(?!(?i:%b)[ \t]*:)[!#$%%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n)+\r\n" % "|".join(_MATTERS).encode()
+).fullmatch
+
+
+class Lane(Protocol):
+    """What a connection has to know of its site."""
+
+    rendered: RenderedAnswers | None
+    draining: bool
+    access: Write
+
+
+class HotChannel(HTTPChannel):
+    """HTTP/1.1 on one connection."""
+
+    site: Lane
+    _client = ""
+    _active = 0.0
+
+    def dataReceived(self, data: bytes) -> None:
+        """Answer at once what can be; the rest is for the parser."""
+        answers = self.site.rendered
+        # Nothing before it waits to be parsed, handled or sent: else it would overtake.
+        if answers and not self.requests and not self._buffer and self._at_rest() and len(data) <= LONGEST:
+            plain = _PLAIN(data)
+            answer = answers.get(plain[1]) if plain else None
+            if answer is not None:
+                self._give(answer, answers.now())
+                return
+        super().dataReceived(data)
+
+    def _at_rest(self) -> bool:
+        """Whether the connection stays open, and all that was sent has been taken by the system."""
+        transport: Any = self.transport
+        return bool(
+            self.persistent
+            and not self.site.draining
+            and not transport.disconnecting
+            and not getattr(transport, "dataBuffer", b"")
+            and not getattr(transport, "_tempDataLen", 0)
+        )
+
+    def _give(self, answer: Rendered, now: float) -> None:
+        began = time.perf_counter()
+        if now > self._active + 1:  # not each time: it takes a microsecond
+            self._active = now
+            self.resetTimeout()
+        if not self._client:
+            transport: Any = self.transport
+            self._client = getattr(transport.getPeer(), "host", "")
+        request_id = new_id()
+        facts = {**answer.facts, "client": self._client, "request_id": request_id}
+        differs = {b"id": request_id.encode(), b"date": _date()}
+        if answer.since is not None:
+            facts["age"] = age = now - answer.since
+            differs[b"age"] = b"%d" % age
+        head = answer.head % differs
+        if answer.file is not None:
+            self._send_file(head, answer)
+        else:
+            self._send(head + (answer.body % differs if answer.names else answer.body))
+        this = Step("request", facts, apart=True)
+        this.happened(began)
+        if this.mark is None:
+            self.site.access(line(this, "GET"))
+        else:
+            with this.inside():
+                self.site.access(line(this, "GET"))
+
+    def _send(self, data: bytes) -> None:
+        """Without a round of the reactor in between, where the system takes it."""
+        transport: Any = self.transport
+        if isinstance(transport, Connection) and not transport.TLS:
+            sent = transport.writeSomeData(data)
+            # If it is no number, the connection is lost, and writing says so as it does otherwise.
+            data = data[sent:] if isinstance(sent, int) else data
+        if data:
+            transport.write(data)
+
+    def _send_file(self, head: bytes, answer: Rendered) -> None:
+        assert answer.file is not None
+        descriptor, sent = answer.file.fileno(), 0
+        self._send(head)
+        transport: Any = self.transport
+        if isinstance(transport, Connection) and not transport.TLS and self._at_rest():
+            try:
+                while sent < answer.length:
+                    count = os.sendfile(transport.fileno(), descriptor, sent, answer.length - sent)
+                    if not count:
+                        break
+                    sent += count
+            except OSError:  # it takes no more for now, or the connection is lost
+                pass
+        if sent < answer.length:
+            rest = os.pread(descriptor, answer.length - sent, sent)
+            transport.write(rest)
+            if len(rest) < answer.length - sent:
+                transport.abortConnection()  # the file became shorter: what was promised is not padded
+
+
+class _Clock:
+    second = 0
+    text = b""
+
+
+def _date() -> bytes:
+    """The time as HTTP writes it, made once a second."""
+    now = int(time.time())
+    if now != _Clock.second:
+        _Clock.second, _Clock.text = now, datetimeToString()
+    return _Clock.text

@@ -1,0 +1,292 @@
+"""The fast lane: what is answered by it, and that nobody can tell, by any byte, whether it is in use."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from athensd.gomod.version import ModuleVersion
+from athensd.web.hot_channel import HotChannel
+from tests.fakes import Steps, result_of, start
+from tests.web.fakes import ESCAPED, PATH, VERSION, Connection, Daemon, parse
+
+INFO, MOD, ZIP = (f"{ESCAPED}/@v/{VERSION}.{kind}" for kind in ("info", "mod", "zip"))
+LIST, LATEST, BRANCH = f"{ESCAPED}/@v/list", f"{ESCAPED}/@latest", f"{ESCAPED}/@v/main.info"
+NOTHING = "/example.test/nothing/@v/list"
+TAKEN = [INFO, MOD, ZIP, LIST, LATEST, BRANCH, NOTHING]
+PLAIN = b"GET %b HTTP/1.1\r\nHost: proxy.test\r\n\r\n"
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Daemon:
+    """One with the lane, in which all is stored and has been asked for once."""
+    return warmed(Daemon(tmp_path))
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What went on to the parser."""
+    seen: list[bytes] = []
+    parser = HotChannel.__mro__[1]
+    original: Any = parser.dataReceived
+
+    def note(self: Any, data: bytes) -> None:
+        seen.append(data)
+        original(self, data)
+
+    monkeypatch.setattr(parser, "dataReceived", note)
+    return seen
+
+
+def warmed(daemon: Daemon) -> Daemon:
+    """Each path of ``TAKEN`` twice: fetched, then found."""
+    for path in TAKEN * 2:
+        daemon.ask(path)
+    return daemon
+
+
+@pytest.mark.parametrize("path", TAKEN)
+def test_a_hit_is_not_parsed(daemon: Daemon, parsed: list[bytes], path: str) -> None:
+    """What was found once is given again by the lane: same status, body and headers, but for id and date."""
+    before = daemon.ask(path)
+    assert parsed == []
+    other = warmed(Daemon(daemon.root / "other"))
+    other.site.rendered = None
+    after = other.ask(path)
+    assert parsed[-1] == PLAIN % path.encode()
+    assert (before.status, list(before.headers)) == (after.status, list(after.headers))
+    differs = {"athens-request-id", "date"}
+    assert {name: value for name, value in before.headers.items() if name not in differs} == {
+        name: value for name, value in after.headers.items() if name not in differs
+    }
+    assert masked(before.body) == masked(after.body)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HEAD %b HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET %b HTTP/1.0\r\nHost: x\r\n\r\n",
+        b"GET %b HTTP/1.1\r\n\r\n",
+        b"GET %b?x HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET http://x%b HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET  %b HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET %b HTTP/1.1\nHost: x\n\n",
+        b"\r\nGET %b HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET %b HTTP/1.1\r\nHost: x\r\nA:\r\n folded\r\n\r\n",
+        b"GET %b HTTP/1.1\r\nHost: x\r\nLong: " + b"x" * 4096 + b"\r\n\r\n",
+        *(
+            b"GET %%b HTTP/1.1\r\nHost: x\r\n%b: 1\r\n\r\n" % name
+            for name in (
+                *(b"Range", b"if-none-match", b"If-Range", b"If-Modified-Since", b"CONNECTION", b"Content-Length"),
+                *(b"Transfer-Encoding", b"Expect", b"Upgrade", b"TE", b"Trailer", b"Authorization", b"Traceparent"),
+                *(b"Tracestate", b"Athens-Request-ID", b"Disable-Module-Fetch", b"Range "),
+            )
+        ),
+    ],
+)
+def test_what_is_parsed(daemon: Daemon, parsed: list[bytes], head: bytes) -> None:
+    """Whatever is out of the ordinary is for the parser, untouched."""
+    raw = head.replace(b"%b", INFO.encode())
+    daemon.connect().send(raw)
+    assert parsed == [raw]
+
+
+def test_headers_that_do_not_matter(daemon: Daemon, parsed: list[bytes]) -> None:
+    """What go, curl and browsers send along changes nothing."""
+    headers = {"User-Agent": "Go-http-client/1.1", "Accept-Encoding": "gzip", "Accept": "*/*", "X": "\xff", "T": "1"}
+    assert daemon.ask(INFO, headers=headers).status == 200
+    assert parsed == []
+
+
+def test_a_request_in_pieces_and_two_at_once(daemon: Daemon, parsed: list[bytes]) -> None:
+    """Only one whole request at a time is for the lane; after it, or others, the next one is again."""
+    whole = PLAIN % INFO.encode()
+    connection = daemon.connect()
+    for data in (whole[:9], whole[9:], whole + whole, whole + whole[:5], whole[5:], whole):
+        connection.send(data)
+    assert parsed == [whole[:9], whole[9:], whole + whole, whole + whole[:5], whole[5:]]
+    assert connection.transport.value().count(b"HTTP/1.1 200 OK\r\n") == 6
+
+
+def test_how_long(daemon: Daemon, parsed: list[bytes]) -> None:
+    """A changeable answer has its age, and is given as long as a route would give it; any is looked up each minute."""
+    daemon.clock.advance(59)
+    assert daemon.ask(LIST).headers["age"] == "59"
+    assert daemon.ask(NOTHING).status == 404
+    assert daemon.ask(INFO).status == 200
+    assert parsed == []
+    daemon.clock.advance(1)
+    for path in (LIST, NOTHING, INFO):
+        daemon.ask(path)
+    assert len(parsed) == 3
+
+
+def test_a_new_version(daemon: Daemon, parsed: list[bytes]) -> None:
+    """As soon as a version was stored, nothing is said of its module that does not know it."""
+    daemon.origin.versions.append("v1.1.0")
+    assert daemon.ask(LIST).body == b"v1.0.0\n"
+    parsed.clear()
+    daemon.published(ModuleVersion(PATH, "v1.1.0"))
+    assert daemon.ask(LIST).body == b"v1.0.0\nv1.1.0\n"
+    assert daemon.ask(NOTHING).status == 404
+    assert len(parsed) == 1, "of other modules nothing has changed"
+
+
+def test_a_change_while_a_request_is_answered(tmp_path: Path, parsed: list[bytes]) -> None:
+    """What was found out before a change, and is sent after it, is given to nobody else."""
+    daemon = Daemon(tmp_path)
+    daemon.ask(LIST)
+    connection = daemon.connect()
+    original = daemon.proxy.list
+
+    async def list_and_change(path: str, *, stored_only: bool = False) -> Any:
+        answer = await original(path, stored_only=stored_only)
+        daemon.published(ModuleVersion(PATH, "v1.1.0"))
+        return answer
+
+    daemon.proxy.list = list_and_change  # type: ignore[method-assign]
+    connection.send(PLAIN % LIST.encode())
+    daemon.proxy.list = original  # type: ignore[method-assign]
+    parsed.clear()
+    assert daemon.ask(LIST).body == b"v1.0.0\nv1.1.0\n"
+    assert len(parsed) == 1
+
+
+def test_new_rules(daemon: Daemon, parsed: list[bytes]) -> None:
+    """When the rules were read again, each answer is decided anew."""
+    daemon.rendered.clear()
+    for path in TAKEN:
+        daemon.ask(path)
+    assert len(parsed) == len(TAKEN)
+    assert daemon.rendered.bytes > 0
+
+
+def test_while_draining(daemon: Daemon, parsed: list[bytes]) -> None:
+    """A connection that is to be closed is told so."""
+    start(daemon.site.drained())
+    assert daemon.ask(INFO).headers["connection"] == "close"
+    assert len(parsed) == 1
+
+
+def test_who_does_not_read(daemon: Daemon, parsed: list[bytes]) -> None:
+    """As long as something waits to be taken, the parser is asked, which knows when to stop reading."""
+    connection = daemon.connect()
+    connection.transport.dataBuffer = b"waiting"  # type: ignore[attr-defined]
+    connection.send(PLAIN % INFO.encode())
+    assert len(parsed) == 1
+
+
+def test_a_file_that_was_deleted(daemon: Daemon) -> None:
+    """A zip is sent from the file that was open, and asked for anew after a minute."""
+    result_of(start(daemon.disk.delete(ModuleVersion(PATH, VERSION))))
+    assert daemon.ask(ZIP).body == daemon.origin.zip
+    daemon.clock.advance(60)
+    daemon.origin.versions.clear()
+    assert daemon.ask(ZIP).status == 404
+
+
+def test_a_file_that_became_shorter(daemon: Daemon) -> None:
+    """What was promised and is not there breaks the connection."""
+    (file,) = (daemon.root / "store").rglob("*.zip")
+    file.write_bytes(b"short")
+    connection = daemon.connect()
+    connection.send(PLAIN % ZIP.encode())
+    assert connection.transport.disconnected or connection.transport.disconnecting or aborted(connection)
+
+
+def aborted(connection: Connection) -> bool:
+    return bool(getattr(connection.transport, "disconnectReason", None) or connection.transport.aborting)  # type: ignore[attr-defined]
+
+
+def test_what_is_said(daemon: Daemon, steps: Steps) -> None:
+    """Log and steps say of a hit in the lane what they say of any other."""
+    lines = []
+    for rendered in (daemon.rendered, None):
+        daemon.site.rendered = rendered
+        with capture_logs() as said:
+            for path in TAKEN:
+                daemon.ask(path)
+        lines.append([{name: line[name] for name in line.keys() - {"ms", "request-id"}} for line in said])
+    assert lines[0] == lines[1]
+    requests = [step.facts for step in steps.named("request")]
+    for facts in requests:
+        assert facts.pop("request_id")
+    assert requests[: len(TAKEN)] == requests[len(TAKEN) :]
+
+
+HEADERS = [
+    *("Host: x", "User-Agent: Go-http-client/1.1", "Accept-Encoding: gzip", "Range: bytes=0-4", "If-None-Match: *"),
+    *("Connection: close", "Connection: keep-alive", "Content-Length: 0", "Content-Length: 3", "X:", "X: \xff", ": x"),
+    *(
+        "X : y",
+        "Transfer-Encoding: chunked",
+        "Expect: 100-continue",
+        "Host: y",
+        "X: a\tb",
+        "X: \0",
+        "no colon",
+        " fold",
+    ),
+    *("Disable-Module-Fetch: true", "Athens-Request-ID: fixed", "traceparent: x", "\u00e9: x", "A" * 5000 + ": x"),
+]
+LINES = ["GET %s HTTP/1.1"] * 12 + [
+    *("HEAD %s HTTP/1.1", "GET %s HTTP/1.0", "POST %s HTTP/1.1", "get %s HTTP/1.1", "GET %s", "GET  %s HTTP/1.1"),
+    *("GET %s HTTP/1.1 ", "GET %s HTTP/2.0", "GET %s?a=b HTTP/1.1", "GET http://x%s HTTP/1.1", "", "GET %s#f HTTP/1.1"),
+]
+
+
+def streams(count: int) -> Iterator[Sequence[bytes]]:
+    """What clients might send on a connection, in the pieces in which it arrives."""
+    chance = random.Random(7)
+    for _ in range(count):
+        data = b"".join(_request(chance) for _ in range(chance.choice((1, 1, 2, 3, 5))))
+        cuts = sorted(chance.sample(range(len(data)), min(len(data) - 1, chance.choice((0, 0, 1, 2)))))
+        cuts = [*cuts, *_ends(data)] if chance.random() < 0.6 else cuts
+        places = pairwise([0, *sorted(set(cuts)), len(data)])
+        yield [piece for first, last in places if (piece := data[first:last])]
+
+
+def _request(chance: random.Random) -> bytes:
+    line = chance.choice(LINES)
+    line = line % chance.choice(TAKEN) if "%s" in line else line
+    headers = ["Host: proxy.test"] * (chance.random() < 0.9)
+    headers += chance.sample(HEADERS, chance.choice((0, 0, 0, 1, 2)))
+    end = "\n" if chance.random() < 0.02 else "\r\n"
+    return end.join([line, *headers, "", ""]).encode("latin-1")
+
+
+def _ends(data: bytes) -> list[int]:
+    """Where a request may end: most clients send the next one when the answer has come."""
+    return [match.end() for match in re.finditer(rb"\r\n\r\n", data)]
+
+
+def masked(raw: bytes) -> bytes:
+    """Without what differs each time."""
+    return re.sub(rb"(?i)(?<=date: )[^\r]*|(?<=request-id: )[0-9a-f]{32}|(?<=request id: )[0-9a-f]{32}", b"*", raw)
+
+
+def test_nobody_can_tell(tmp_path: Path) -> None:
+    """Two of them, one with the lane and one without, are sent the same bytes and answer with the same."""
+    with_lane, without = warmed(Daemon(tmp_path / "one")), warmed(Daemon(tmp_path / "other"))
+    without.site.rendered = None
+    taken = 0
+    for pieces in streams(2000):
+        connections = [daemon.connect() for daemon in (with_lane, without)]
+        for piece in pieces:
+            for connection in connections:
+                if not connection.transport.disconnecting:
+                    connection.send(piece)
+        one, other = connections
+        assert masked(one.transport.value()) == masked(other.transport.value()), pieces
+        assert one.transport.disconnecting == other.transport.disconnecting, pieces
+        taken += one.transport.value().count(b"HTTP/1.1 200 OK\r\n")
+    assert taken > 600
+    assert parse(with_lane.connect().send(PLAIN % INFO.encode())).status == 200
