@@ -235,6 +235,9 @@ def _service(options: Options) -> AthensService:
         ),
         rendered if config.fast_lane else None,
         log_file.access,
+        most=config.max_connections,
+        most_of_one=config.max_connections_per_client,
+        timeout=config.client_timeout,
     )
     debug = under_way and DebugListener(
         reactor,

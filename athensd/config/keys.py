@@ -73,6 +73,9 @@ KEYS = [
     there("ListStale", "ATHENS_LIST_STALE", NUMBER, between(0)),
     there("NetworkMode", "ATHENS_NETWORK_MODE", TEXT, one_of("strict", "fallback", "offline", empty="strict")),
     there("NotFoundFresh", "ATHENS_NOT_FOUND_FRESH", NUMBER, between(0, 60)),
+    there("ClientTimeout", "ATHENS_CLIENT_TIMEOUT", NUMBER, between(1)),
+    there("MaxConnections", "ATHENS_MAX_CONNECTIONS", NUMBER, between(0)),
+    there("MaxConnectionsPerClient", "ATHENS_MAX_CONNECTIONS_PER_CLIENT", NUMBER, between(0)),
     there("FastLane", "ATHENS_FAST_LANE", FLAG),
     there("Port", "ATHENS_PORT", ADDRESS, listen(Listen()), field="listen", also="PORT", empty_counts=False),
     there(

@@ -62,6 +62,9 @@ class Config:
     download_mode: str = "sync"
     download_url: str = ""
     fast_lane: bool = True
+    client_timeout: int = 60
+    max_connections: int = 10_000
+    max_connections_per_client: int = 0
     listen: Listen = field(factory=Listen)
     storage_type: str = "memory"
     storage_cache_bytes: int = 10_000_000_000

@@ -11,7 +11,9 @@ import re
 import time
 from typing import Any, Protocol
 
+from twisted.internet.protocol import connectionDone
 from twisted.internet.tcp import Connection
+from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, datetimeToString
 
 from athensd.steps import Step
@@ -40,7 +42,11 @@ class Lane(Protocol):
 
     rendered: RenderedAnswers | None
     draining: bool
+    timeOut: float | None
     access: Write
+
+    def gone(self, channel: object) -> None:
+        """This connection is lost."""
 
 
 class HotChannel(HTTPChannel):
@@ -49,6 +55,7 @@ class HotChannel(HTTPChannel):
     site: Lane
     _client = ""
     _active = 0.0
+    _late: Any = None
 
     def dataReceived(self, data: bytes) -> None:
         """Answer at once what can be; the rest is for the parser."""
@@ -61,6 +68,27 @@ class HotChannel(HTTPChannel):
                 self._give(answer, answers.now())
                 return
         super().dataReceived(data)
+        self._watch_head()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        if self._late is not None and self._late.active():
+            self._late.cancel()
+        self.site.gone(self)
+
+    def _watch_head(self) -> None:
+        """A request that has begun must arrive whole within the time that an idle client is given."""
+        begun = bool(self._buffer or (self.requests and not self._handlingRequest))
+        if begun and self._late is None and self.site.timeOut:
+            self._late = self.callLater(self.site.timeOut, self._cut)
+        elif not begun and self._late is not None:
+            if self._late.active():
+                self._late.cancel()
+            self._late = None
+
+    def _cut(self) -> None:
+        transport: Any = self.transport
+        transport.abortConnection()
 
     def _at_rest(self) -> bool:
         """Whether the connection stays open, and all that was sent has been taken by the system."""

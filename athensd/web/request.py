@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Any, AnyStr
-from weakref import WeakValueDictionary
 
 import structlog
 from twisted.internet.defer import Deferred
@@ -28,7 +28,10 @@ SERVER = f"athensd/{__version__}".encode()
 METHODS = (b"GET", b"HEAD")
 NOBODY_WAITED = 499
 """What the log has for a status when the client left before there was one, as nginx has it."""
+log = structlog.get_logger()
 _USERINFO = re.compile(r"//[^/]*@")
+MOST_NAMED = 100
+"""So many clients are named in the log at a time when connections are refused."""
 LARGEST = 1 << 20
 """A file of more bytes is not for the fast lane, which sends all at once."""
 _GOOD_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -210,27 +213,59 @@ class AthensSite(Site):
         resource: IResource,
         rendered: RenderedAnswers | None = None,
         access: Write = write_event,
+        *,
+        most: int = 0,
+        most_of_one: int = 0,
         **kwargs: Any,
     ) -> None:
-        """``rendered``: the answers of the fast lane, if it is to be used.  ``access`` writes the lines of requests."""
+        """``rendered``: the answers of the fast lane, if it is to be used.  ``access`` writes the lines of requests.
+
+        There are at most ``most`` connections at a time, ``most_of_one`` from one address; 0 is no limit.
+        """
         super().__init__(resource, requestFactory=AthensRequest, **kwargs)
         self.rendered = rendered
         self.access = access
         self.busy: set[AthensRequest] = set()
         self.draining = False
-        self._channels: WeakValueDictionary[int, Any] = WeakValueDictionary()
+        self._most, self._most_of_one = most, most_of_one
+        self._channels: dict[Any, str] = {}
+        self._of_one: Counter[str] = Counter()
+        self._refused: set[str] = set()
         self._idle: list[Deferred[None]] = []
 
     def buildProtocol(self, addr: Any) -> Any:
+        """A channel; or ``None``, which closes the connection, when there are enough of them."""
+        host = getattr(addr, "host", "")
+        if 0 < self._most <= len(self._channels):
+            self._refuse("MaxConnections", host)
+            return None
+        if 0 < self._most_of_one <= self._of_one[host]:
+            self._refuse("MaxConnectionsPerClient", host)
+            return None
         channel = super().buildProtocol(addr)
-        self._channels[id(channel)] = channel
+        self._channels[channel] = host
+        self._of_one[host] += 1
         return channel
+
+    def gone(self, channel: object) -> None:
+        """This connection is lost."""
+        host = self._channels.pop(channel, None)
+        if host is not None:
+            self._of_one[host] -= 1
+            if not self._of_one[host]:
+                del self._of_one[host]
+                self._refused.discard(host)
+
+    def _refuse(self, bound: str, host: str) -> None:
+        """Say it once for each client, until it has left altogether."""
+        if host not in self._refused and len(self._refused) < MOST_NAMED:
+            self._refused.add(host)
+            log.warning("connections refused", bound=bound, client=host)
 
     @property
     def connections(self) -> int:
         """How many connections are open; a thread may ask too."""
-        channels = [channel for reference in self._channels.valuerefs() if (channel := reference()) is not None]
-        return sum(1 for channel in channels if getattr(channel.transport, "connected", False))
+        return len(self._channels)
 
     def log(self, request: Any) -> None:
         """Requests write their own line."""

@@ -12,6 +12,7 @@ from twisted.web.http import HTTPChannel, Request
 from zope.interface import implementer
 
 from athensd.interfaces import Blob
+from athensd.web.pace import paced
 
 AT_ONCE = 4 << 20
 """At most so many bytes in one call: other connections get their turn in between."""
@@ -45,7 +46,8 @@ async def _send_file(request: Request, file: BinaryIO, start: int, stop: int) ->
     transport.unregisterProducer()
     transport.registerProducer(producer, False)
     try:
-        await producer.done
+        with paced(channel, lambda: producer.position):
+            await producer.done
     finally:
         request.sentLength += producer.position - start
         transport.unregisterProducer()
@@ -100,9 +102,10 @@ async def _send_chunks(request: Request, blob: Blob, start: int, stop: int) -> N
     gate = _Gate()
     request.registerProducer(gate, True)
     try:
-        async for piece in blob.chunks(start, stop):
-            request.write(piece)
-            await gate.passed()
+        with paced(request.channel, lambda: request.sentLength):
+            async for piece in blob.chunks(start, stop):
+                request.write(piece)
+                await gate.passed()
     finally:
         if request.channel is not None:  # the client has not left
             request.unregisterProducer()

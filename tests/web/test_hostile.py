@@ -23,6 +23,7 @@ def ask(daemon: Daemon, target: bytes, method: bytes = b"GET") -> int:
     """The status of one request; 0 when the connection was closed without a word."""
     connection = daemon.connect()
     raw = connection.send(b"%b %b HTTP/1.1\r\nHost: x\r\n\r\n" % (method, target))
+    connection.hang_up()
     if not raw:
         assert connection.transport.disconnecting
         return 0

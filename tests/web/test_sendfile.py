@@ -310,6 +310,28 @@ async def test_small_zips_at_the_pace_of_their_reader(server: Server, tls: bool)
     await until(lambda: descriptors() <= before + 1)
 
 
+@pytest.mark.parametrize("tls", [False, True])
+@ensureDeferred
+async def test_who_takes_nothing_is_cut_off(server: Server, tls: bool) -> None:
+    """A client that stops in the middle of a zip loses its connection, one that takes its time gets the whole."""
+    server.zip_is(BIG)
+    server.daemon.site.timeOut = 0.6
+    idle, slow = await connect(server, tls), await connect(server, tls)
+    for client in (idle, slow):
+        client.transport.write(get())
+    idle.transport.pauseProducing()
+    while slow.received < BIG:
+        slow.transport.pauseProducing()
+        await deferLater(loop, 0.1)
+        slow.transport.resumeProducing()
+        await deferLater(loop, 0.02)
+    assert slow.closed is None
+    await until(lambda: not server.daemon.site.busy)
+    idle.transport.resumeProducing()
+    await idle.lost
+    assert idle.received < BIG
+
+
 def connections_of(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """A list to which the server's side of each new connection is added."""
     connections: list[Any] = []
