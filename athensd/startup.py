@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,8 @@ from athensd.policy.filter import Filter, parse_filter
 DEFAULT_FILE = "athens.toml"
 # What Go knows of private modules, by its environment or by `go env -w`.
 GO_ACCESS = ("GOPRIVATE", "GONOPROXY", "GONOSUMDB", "GOINSECURE", "GOVCS", "GOAUTH")
+OTHER_FILES = 512
+"""File descriptors for all else than connections of clients."""
 ROBOTS = b"User-agent: *\nDisallow: /\n"
 
 
@@ -126,6 +129,14 @@ def home(config: Config) -> str:
 def _without_ours(environ: Mapping[str, str]) -> dict[str, str]:
     """An environment without the settings of this daemon, among which are secrets."""
     return {name: value for name, value in environ.items() if not name.startswith("ATHENS_")}
+
+
+def connections_allowed(wanted: int) -> int:
+    """As many connections as are wanted (0: any number) and as the system gives this process file descriptors for."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    possible = max(most - OTHER_FILES, 1) if most != resource.RLIM_INFINITY else 0
+    return min(wanted, possible) if wanted and possible else wanted or possible
 
 
 def log_stream(twistd: Mapping[str, Any]) -> TextIO:

@@ -50,6 +50,7 @@ from athensd.startup import (
     GO_ACCESS,
     Unusable,
     ask_go,
+    connections_allowed,
     find_go,
     log_stream,
     read_configuration,
@@ -235,7 +236,7 @@ def _service(options: Options) -> AthensService:
         ),
         rendered if config.fast_lane else None,
         log_file.access,
-        most=config.max_connections,
+        most=connections_allowed(config.max_connections),
         most_of_one=config.max_connections_per_client,
         timeout=config.client_timeout,
     )

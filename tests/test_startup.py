@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 from pathlib import Path
 
@@ -11,7 +12,16 @@ from athensd.config.load import load
 from athensd.config.settings import Config
 from athensd.policy.download_mode import DownloadMode
 from athensd.policy.filter import Action
-from athensd.startup import Unusable, ask_go, find_go, log_stream, read_configuration, read_rules, work_places
+from athensd.startup import (
+    Unusable,
+    ask_go,
+    connections_allowed,
+    find_go,
+    log_stream,
+    read_configuration,
+    read_rules,
+    work_places,
+)
 
 
 @pytest.mark.parametrize(
@@ -122,3 +132,15 @@ def test_the_log_goes_to_the_console_or_to_twistds_file(tmp_path: Path) -> None:
         ({"nodaemon": 0, "logfile": str(tmp_path / "log")}, False),
     ):
         assert (log_stream(parent) is sys.stdout) is is_console
+
+
+@pytest.mark.parametrize(
+    ("most", "wanted", "allowed"), [(1024, 10_000, 512), (1024, 100, 100), (1024, 0, 512), (99, 5, 1)]
+)
+def test_connections(monkeypatch: pytest.MonkeyPatch, most: int, wanted: int, allowed: int) -> None:
+    """No more connections than there are file descriptors for, of which as many as the system gives are taken."""
+    taken: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (64, most))
+    monkeypatch.setattr(resource, "setrlimit", lambda which, limits: taken.append(limits))
+    assert connections_allowed(wanted) == allowed
+    assert taken == [(most, most)]

@@ -12,7 +12,7 @@ LEAST = 1024
 
 @contextmanager
 def paced(channel: Any, moved: Callable[[], int]) -> Iterator[None]:
-    """A body that is being sent on a channel of ``AthensSite``; ``moved`` says how many bytes of it were taken until now.
+    """A body being sent on a channel of ``AthensSite``; ``moved`` says how many bytes of it were taken until now.
 
     Where too few are taken within the time that the site gives an idle client, the connection is cut.
     """

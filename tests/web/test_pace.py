@@ -70,9 +70,7 @@ def test_without_a_limit() -> None:
         assert channel.clock.getDelayedCalls() == []
 
 
-@pytest.mark.parametrize(
-    "head", [b"GET /" + b"x" * 200, b"GET /x HTTP/1.1\r\n" + b"Name: x\r\n" * 30, POST + b"x" * 50]
-)
+@pytest.mark.parametrize("head", [b"GET /" + b"x" * 99, b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 30, POST + b"x" * 50])
 def test_a_request_that_trickles_in(timed: Daemon, head: bytes) -> None:
     """However often a byte comes, the whole must be there within a minute."""
     connection = timed.connect()
