@@ -16,13 +16,16 @@ from athensd.gomod.listing import Listed
 from athensd.gomod.pattern import matches
 from athensd.gomod.version import ModuleVersion
 from athensd.interfaces import Blob, IOrigin, Kind
+from athensd.origin.folder import folder_of
 
 T = TypeVar("T")
+TOOLCHAIN = "golang.org/toolchain"
+"""Go's own releases as a module.  It is kept in no repository, and the go command cannot be asked for it."""
 
 
 @frozen
 class Hop:
-    """One place of a GOPROXY list: a URL, ``direct`` or ``off``.
+    """One place of a GOPROXY list: an http, https or file URL, ``direct`` or ``off``.
 
     The next place is asked ``after_any_error``, or only when something is not there.
     """
@@ -51,10 +54,20 @@ def parse_goproxy(text: str) -> tuple[Hop, ...]:
 def _checked(where: str) -> str:
     if where in {"direct", "off"} or re.match(r"https?://[^/]", where):
         return where
+    if where.startswith("file:"):
+        try:
+            folder_of(where)
+        except ValueError as error:
+            raise ValueError(f"GOPROXY: {_shown(where)} {error}") from None
+        return where
     if ":/" not in where and re.search(r"[.:/]", where) and not where.startswith("/"):
         return f"https://{where}"
-    shown = re.sub(r"[^/]*@", "", where)  # without a password
-    raise ValueError(f"GOPROXY: {shown!r} is neither an http(s) URL nor 'direct' nor 'off'")
+    raise ValueError(f"GOPROXY: {_shown(where)} is neither an http(s) or file URL nor 'direct' nor 'off'")
+
+
+def _shown(where: str) -> str:
+    """An entry without a password."""
+    return repr(re.sub(r"[^/]*@", "", where))
 
 
 @implementer(IOrigin)
@@ -76,7 +89,10 @@ class OffOrigin:
 
 @implementer(IOrigin)
 class ChainOrigin:
-    """The hops in their order; of module paths that ``private`` (a GONOPROXY list) matches only ``direct`` is asked."""
+    """The hops in their order; of module paths that ``private`` (a GONOPROXY list) matches only ``direct`` is asked.
+
+    Of ``golang.org/toolchain`` that one is never asked, whatever is private: everybody's clients need it.
+    """
 
     def __init__(self, hops: Sequence[tuple[Hop, IOrigin]], private: str, direct: IOrigin) -> None:
         self._hops = hops
@@ -94,10 +110,12 @@ class ChainOrigin:
 
     async def _first(self, path: str, ask: Callable[[IOrigin], Awaitable[T]]) -> T:
         """The first answer; else the most telling error: that of ``direct``, else a failure, else "not there"."""
-        if matches(self._private, path):
+        if path != TOOLCHAIN and matches(self._private, path):
             return await ask(self._direct)
         told: AthensError | None = None
         for hop, origin in self._hops:
+            if path == TOOLCHAIN and hop.where == "direct":
+                continue
             try:
                 return await ask(origin)
             except AthensError as error:
@@ -106,5 +124,6 @@ class ChainOrigin:
                     told = error
                 if not absent and not hop.after_any_error:
                     break
-        assert told is not None, "a chain has at least one hop"
+        if told is None:
+            raise NotFound(f"{path}: Go's toolchains come from an upstream, and GOPROXY names none")
         raise told

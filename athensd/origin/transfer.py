@@ -192,7 +192,7 @@ def _words(error: BaseException) -> str:
         return "its certificate is for another name"
     if isinstance(error, SSL.Error) and error.args and error.args[0]:
         return str(error.args[0][-1][-1])  # the last of (library, function, reason)
-    text = str(error).split("\n")[0].split(":")[0].strip(" .")
+    text = str(error).split("\n")[0].split(": ")[0].strip(" .")
     return text or type(error).__name__
 
 

@@ -1,9 +1,10 @@
-"""Another server of the download protocol, asked over HTTP (``go help goproxy``)."""
+"""Another server of the download protocol (``go help goproxy``)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import quote, urlsplit
 
 from zope.interface import implementer
@@ -15,7 +16,7 @@ from athensd.gomod.info import Info, parse_info
 from athensd.gomod.listing import Listed, latest_of, parse_list
 from athensd.gomod.version import ModuleVersion
 from athensd.interfaces import Blob, IOrigin, Kind
-from athensd.origin.transfer import Transfer, split_credentials
+from athensd.origin.transfer import split_credentials
 
 MIB = 1 << 20
 LIMIT = {Kind.INFO: MIB, Kind.MOD: 16 * MIB, Kind.ZIP: 500 * MIB}
@@ -23,13 +24,26 @@ LIMIT = {Kind.INFO: MIB, Kind.MOD: 16 * MIB, Kind.ZIP: 500 * MIB}
 LIST_LIMIT = 64 * MIB
 
 
+class Transfers(Protocol):
+    """What gets the files that are at URLs.  Raises the words of ``athensd.errors``."""
+
+    async def small(self, url: str, what: str, limit: int, authorization: str = "") -> bytes:
+        """The whole file, which is at most ``limit`` bytes."""
+
+    async def file(self, url: str, what: str, limit: int, path: Path, authorization: str = "") -> int:
+        """Write it to a new file and return its length."""
+
+
 @implementer(IOrigin)
 class UpstreamOrigin:
-    """The proxy at ``base``, a URL as GOPROXY has it, perhaps with a user and a password."""
+    """The proxy at ``base``, a URL as GOPROXY has it, perhaps with a user and a password.
 
-    def __init__(self, base: str, transfer: Transfer) -> None:
+    ``host`` is what it is called; empty is the one in the URL.
+    """
+
+    def __init__(self, base: str, transfer: Transfers, host: str = "") -> None:
         self._base, self._authorization = split_credentials(base.rstrip("/"))
-        self.host = urlsplit(self._base).netloc
+        self.host = host or urlsplit(self._base).netloc
         self._transfer = transfer
 
     async def list(self, path: str) -> Sequence[Listed]:

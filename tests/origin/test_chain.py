@@ -18,7 +18,7 @@ from athensd.gomod.info import Info
 from athensd.gomod.listing import Listed
 from athensd.gomod.version import ModuleVersion
 from athensd.interfaces import Blob, IOrigin, Kind
-from athensd.origin.chain import ChainOrigin, Hop, OffOrigin, parse_goproxy
+from athensd.origin.chain import TOOLCHAIN, ChainOrigin, Hop, OffOrigin, parse_goproxy
 
 T = TypeVar("T")
 M = "example.test/m"
@@ -47,6 +47,9 @@ A, B = "https://a.test", "https://b.test"
         ("localhost:3000", [Hop("https://localhost:3000")]),
         ("user:secret@proxy.test", [Hop("https://user:secret@proxy.test")]),
         ("https://user:secret@proxy.test", [Hop("https://user:secret@proxy.test")]),
+        ("file:///srv/cache", [Hop("file:///srv/cache")]),
+        ("file:///srv/my%20cache/|direct", [Hop("file:///srv/my%20cache/", True), Hop("direct")]),
+        ("file:/srv/cache,off", [Hop("file:/srv/cache"), Hop("off")]),
     ],
 )
 def test_goproxy(text: str, hops: list[Hop]) -> None:
@@ -62,7 +65,7 @@ def test_a_goproxy_of_nothing(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "entry", ["foo", "/srv/cache", "file:///srv/cache", "ftp://a.test", "https://", "https:///x", "http:/x"]
+    "entry", ["foo", "/srv/cache", "ftp://a.test", "https://", "https:///x", "http:/x", "./srv:/x"]
 )
 def test_a_bad_entry_is_named(entry: str) -> None:
     """What is no URL of the web and no word of Go's is an error that names it."""
@@ -71,10 +74,34 @@ def test_a_bad_entry_is_named(entry: str) -> None:
     assert entry in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("entry", "why"),
+    [
+        ("file://srv/cache", "names a host; a folder of this machine has three slashes"),
+        ("file://localhost/srv", "names a host"),
+        ("file:///srv?x", "has more than a path"),
+        ("file:///srv#", "has more than a path"),
+        ("file:srv/cache", "is not the absolute path of a folder"),
+        ("file:", "is not the absolute path of a folder"),
+        ("file://", "is not the absolute path of a folder"),
+        ("file:///srv/%2e%2e/etc", "is not the absolute path of a folder"),
+        ("file:///srv/%00", "is not the absolute path of a folder"),
+    ],
+)
+def test_a_folder_that_is_none(entry: str, why: str) -> None:
+    """A file URL that names no folder of this machine is an error that says why."""
+    with pytest.raises(ValueError, match="GOPROXY: ") as error:
+        parse_goproxy(f"{A},{entry},direct")
+    assert f"{entry!r} {why}" in str(error.value)
+
+
 def test_a_bad_entry_shows_no_password() -> None:
     """The error about a bad entry does not repeat its credentials."""
     with pytest.raises(ValueError, match=r"ftp://a\.test") as error:
         parse_goproxy("ftp://user:secret@a.test")
+    assert "secret" not in str(error.value)
+    with pytest.raises(ValueError, match="names a host") as error:
+        parse_goproxy("file://user:secret@a.test/srv")
     assert "secret" not in str(error.value)
 
 
@@ -174,6 +201,27 @@ class Chains(SynchronousTestCase):
         for private in ("", "other.test", "example.test/m/sub", "example.tes"):
             for _, ask in ASK:
                 self.assertEqual(self.outcome(A, {A: None}, ask, private)[0], [A])
+
+    def test_toolchains(self) -> None:
+        """Go's toolchains are asked of upstreams alone: no pattern makes them private, and no repository has them."""
+        version = ModuleVersion(TOOLCHAIN, "v0.0.1-go1.27.4.linux-amd64")
+        for private in ("", "*", "golang.org", TOOLCHAIN):
+            for ask in (
+                lambda origin: origin.list(TOOLCHAIN),
+                lambda origin: origin.resolve(TOOLCHAIN, "latest"),
+                lambda origin: origin.fetch(version, Kind.ZIP, Path("x")),
+            ):
+                for goproxy, outcomes, asked, told in [
+                    (f"{A},direct", {A: None, "direct": None}, [A], "answered"),
+                    (f"{A},direct", {A: absent, "direct": None}, [A], absent),
+                    (f"{A}|direct", {A: broken, "direct": None}, [A], broken),
+                    (f"{A},{B},direct", {A: absent, B: None, "direct": None}, [A, B], "answered"),
+                ]:
+                    self.assertEqual(self.outcome(goproxy, outcomes, ask, private), (asked, told))
+                asked, error = self.outcome("direct", {"direct": None}, ask, private)
+                self.assertEqual((asked, type(error)), ([], NotFound))
+                self.assertIn("Go's toolchains come from an upstream, and GOPROXY names none", str(error))
+                self.assertIn("GOPROXY=off", str(self.outcome("off", {}, ask, private)[1]))
 
     def test_a_fault_of_ours_ends_the_chain(self) -> None:
         """An error that is no word of the vocabulary is not covered up by asking on."""

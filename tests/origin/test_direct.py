@@ -24,7 +24,7 @@ from zope.interface.verify import verifyObject
 
 from athensd.blob import read_all
 from athensd.errors import Forbidden, NotFound, TimedOut, UpstreamFailed
-from athensd.flight import MemoryFlight
+from athensd.flight.memory import MemoryFlight
 from athensd.gomod.version import ModuleVersion
 from athensd.gomod.ziphash import check_zip
 from athensd.interfaces import IOrigin, Kind

@@ -1,0 +1,1 @@
+"""How our own requests leave this host: by which proxy, and which certificates they trust."""
