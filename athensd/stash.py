@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import structlog
@@ -154,7 +153,7 @@ class Stash:
                 return
         try:
             with step("index.add", module=version.path, version=version.version):
-                await self._index.add(version, datetime.now(UTC))
+                await self._index.add(version)
         except Exception:
             # The module is stored and can be served; that its line is missing is for the log.
             log.exception("index failed", module=version.path, version=version.version)

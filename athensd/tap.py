@@ -22,13 +22,13 @@ from athensd import __version__
 from athensd.checksums.make import World
 from athensd.config.load import changes
 from athensd.config.settings import Config
-from athensd.fetching import make_chain, make_checksums, make_client, make_credentials, make_exempt, proxies
-from athensd.flight import MemoryFlight, WatchedFlight
+from athensd.fetching import make_chain, make_checksums, make_credentials, make_exempt, outgoing, proxies
+from athensd.flight.memory import MemoryFlight
+from athensd.flight.watched import WatchedFlight
 from athensd.freshness import Freshness
 from athensd.gate import Gate, Validate, allow
 from athensd.gomod.version import ModuleVersion
-from athensd.index import MemoryIndex, NoIndex
-from athensd.interfaces import IFlight, IStorage
+from athensd.interfaces import IFlight
 from athensd.misses import Misses
 from athensd.observe.debug import DebugListener
 from athensd.observe.logs import TwistedEvents, configure_logs, set_log_level
@@ -60,10 +60,10 @@ from athensd.startup import (
 )
 from athensd.stash import Stash
 from athensd.steps import watch
-from athensd.storage.disk import DiskStorage
-from athensd.storage.memory import MemoryStorage
 from athensd.storage.nothing import NoStorage
 from athensd.storage.watched import WatchedStorage
+from athensd.stores import Ground, make_kept
+from athensd.streams import plain_client
 from athensd.validator import Validator
 from athensd.web.download import DownloadRoutes
 from athensd.web.pages import Exposition, PageRoutes
@@ -135,8 +135,7 @@ def _service(options: Options) -> AthensService:
     go_binary = find_go(config.go_binary)
     go_settings = ask_go(go_binary, config.go_binary_env_vars)
     work_place, store_place = work_places(config)
-    spool = _spool(work_place)
-    store_spool = spool if store_place == work_place else _spool(store_place)
+    spool, store_spool = _spools(work_place, store_place)
     memory_flight = MemoryFlight()
     flight = WatchedFlight(memory_flight)
     go = GoCommand(
@@ -158,9 +157,12 @@ def _service(options: Options) -> AthensService:
         return deferToThreadPool(reactor, reactor.getThreadPool(), copy_context().run, function, *arguments)
 
     credentials = make_credentials(reactor, config, go_settings, spool.new_path())
+    agent = outgoing(reactor, config)
+    client = HTTPClient(agent)
+    ground = Ground(reactor, plain_client(agent), in_thread, spool, work_place, store_spool, store_place)
     rendered = RenderedAnswers(FAST_LANE_BYTES, time.monotonic)
-    storage = WatchedStorage(_storage(config, store_spool, in_thread), lambda version: rendered.forget(version.path))
-    index = {"none": NoIndex, "memory": MemoryIndex}[config.index_type]()
+    kept = make_kept(config, ground, memory_flight)
+    storage, index = WatchedStorage(kept.storage, lambda version: rendered.forget(version.path)), kept.index
     direct = DirectOrigin(
         go,
         flight,
@@ -173,9 +175,8 @@ def _service(options: Options) -> AthensService:
         Turns("direct", config.go_get_workers, config.queue_length),
         credentials.access,
     )
-    client = make_client(reactor, config)
     transfer = Transfer(client, reactor)
-    origin = make_chain(transfer, config, go_settings, direct)
+    origin = make_chain(transfer, config, go_settings, direct, in_thread)
     freshness = _freshness(config, flight)
 
     def published(version: ModuleVersion) -> None:
@@ -189,7 +190,7 @@ def _service(options: Options) -> AthensService:
         storage=storage,
         origin=origin,
         index=index,
-        flight=flight,
+        flight=WatchedFlight(kept.flight),  # of all instances; what each remembers, it asks for itself
         spool=spool,
         clock=reactor,
         in_thread=in_thread,
@@ -263,12 +264,14 @@ def _service(options: Options) -> AthensService:
         kill=[go.kill, log_file.flush],
         start=[
             lambda: log_file.gather(soon),
+            *kept.start,
             *(each.start for each in (credentials, orphans, checksums, *observers) if each),
         ],
         stop=[
             memory_flight.stop,
             passing_memory_flight.stop,
             go.stop,
+            *kept.stop,
             credentials.stop,
             checksums.stop,
             *([orphans.stop] if orphans else []),
@@ -330,20 +333,18 @@ async def _reload(
     set_log_level(wanted.log_level)
 
 
+def _spools(work_place: Path, store_place: Path) -> tuple[Spool, Spool]:
+    """Those of the work and of the store, which may be one."""
+    spool = _spool(work_place)
+    return spool, spool if store_place == work_place else _spool(store_place)
+
+
 def _spool(work_place: Path) -> Spool:
     parent = work_place / "spool"
     try:
         return Spool(parent)
     except OSError as error:
         raise Unusable(f"the directory {parent} cannot be written: {error.strerror}") from error
-
-
-def _storage(config: Config, spool: Spool, in_thread: Callable[..., Any]) -> IStorage:
-    makers: dict[str, Callable[[], IStorage]] = {
-        "memory": lambda: MemoryStorage(spool),
-        "disk": lambda: DiskStorage(Path(config.storage.disk.root_path).absolute(), spool, in_thread),
-    }
-    return makers[config.storage_type]()
 
 
 def _freshness(config: Config, flight: IFlight) -> Freshness:

@@ -35,7 +35,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 from twisted.internet.threads import deferToThread
 
-from athensd.flight import MemoryFlight
+from athensd.flight.memory import MemoryFlight
 from athensd.gomod.version import ModuleVersion
 from athensd.interfaces import Kind
 from athensd.origin.direct import DirectOrigin

@@ -7,10 +7,10 @@ import json
 from twisted.internet.task import Clock
 
 from athensd.blob import BytesBlob, read_all
-from athensd.flight import MemoryFlight
+from athensd.flight.memory import MemoryFlight
 from athensd.freshness import Freshness
 from athensd.gomod.version import ModuleVersion
-from athensd.index import MemoryIndex
+from athensd.index.memory import MemoryIndex
 from athensd.proxy import Network, Proxy
 from athensd.spool import Spool
 from athensd.stash import Stash

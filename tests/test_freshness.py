@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from athensd.errors import Forbidden, Gone, InvalidPath, NotFound, Overloaded, TimedOut, UpstreamFailed
-from athensd.flight import MemoryFlight
+from athensd.flight.memory import MemoryFlight
 from athensd.freshness import Freshness, file_key, list_key, query_key
 from athensd.gomod.version import ModuleVersion
 from athensd.interfaces import WHOLE, Kind

@@ -8,7 +8,7 @@ import pytest
 
 from athensd.blob import read_all
 from athensd.errors import Forbidden, NotFound, Redirected, UpstreamFailed
-from athensd.flight import MemoryFlight
+from athensd.flight.memory import MemoryFlight
 from athensd.freshness import Freshness
 from athensd.gate import Gate, allow
 from athensd.gomod.version import ModuleVersion

@@ -14,10 +14,10 @@ from twisted.logger import LogLevel, capturedLogs
 
 from athensd.blob import BytesBlob, read_all
 from athensd.errors import Mismatch, NotFound, Overloaded, StorageFailed, TimedOut, UpstreamFailed, VerificationFailed
-from athensd.flight import MemoryFlight
+from athensd.flight.memory import MemoryFlight
 from athensd.gomod.version import ModuleVersion
 from athensd.gomod.ziphash import check_zip, h1_of_mod
-from athensd.index import MemoryIndex
+from athensd.index.memory import MemoryIndex
 from athensd.interfaces import WHOLE, Kind
 from athensd.origin.bounded import BoundedOrigin
 from athensd.spool import Spool
@@ -33,7 +33,7 @@ BEGINNING = datetime.min.replace(tzinfo=UTC)
 class FailingIndex(MemoryIndex):
     """An index whose server is away."""
 
-    async def add(self, version, when):
+    async def add(self, version):
         raise UpstreamFailed("the index server is away")
 
 

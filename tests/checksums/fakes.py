@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from athensd.checksums.cache import Cache
 from athensd.checksums.database import ProvenDatabase
 from athensd.errors import NotFound
-from athensd.flight import MemoryFlight
+from athensd.flight.memory import MemoryFlight
 from athensd.gomod.version import ModuleVersion
 from athensd.spool import Spool
 from athensd.sumdb.note import parse_verifier

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 
 from athensd.checksums.database import ProvenDatabase, UnprovenDatabase
 from athensd.checksums.make import World, make_databases
-from athensd.flight import MemoryFlight
+from athensd.flight.memory import MemoryFlight
 from athensd.spool import Spool
 from tests.fakes import at_once
 from tests.rig.sumdb import Signer

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 
 from athensd.checksums.source import SMALL, Place, Source
 from athensd.errors import Forbidden, NotFound, TimedOut, UpstreamFailed, VerificationFailed
-from athensd.flight import MemoryFlight
+from athensd.flight.memory import MemoryFlight
 from tests.origin.fakes_http import Room, answer, silent, table
 from tests.rig.sumdb import Server
 

@@ -27,12 +27,12 @@ from athensd.checksums.database import ProvenDatabase
 from athensd.checksums.source import Asks, NoSource, Place, Source
 from athensd.checksums.unverified import Unverified
 from athensd.checksums.verifier import Checksums, Exempt
-from athensd.flight import MemoryFlight
+from athensd.flight.memory import MemoryFlight
 from athensd.freshness import Freshness
 from athensd.gomod.escape import escape_path
 from athensd.gomod.version import ModuleVersion
 from athensd.gomod.ziphash import check_zip, h1_of_mod
-from athensd.index import NoIndex
+from athensd.index.nothing import NoIndex
 from athensd.interfaces import IOrigin
 from athensd.origin.chain import OffOrigin
 from athensd.origin.transfer import Transfer

@@ -16,7 +16,8 @@ from twisted.internet.defer import Deferred
 from twisted.python.threadpool import ThreadPool
 
 from athensd.errors import NotFound, UpstreamFailed
-from athensd.flight import MemoryFlight, WatchedFlight
+from athensd.flight.memory import MemoryFlight
+from athensd.flight.watched import WatchedFlight
 from athensd.observe.traces import SPANS_KEPT_BACK, Traces
 from athensd.steps import Step, aside, headers, here, step, watch
 from tests.fakes import start

@@ -18,12 +18,12 @@ from zope.interface import implementer
 
 from athensd.blob import BytesBlob, FileBlob
 from athensd.errors import NotFound
-from athensd.flight import MemoryFlight
+from athensd.flight.memory import MemoryFlight
 from athensd.freshness import Freshness
 from athensd.gomod.info import Info
 from athensd.gomod.listing import Listed
 from athensd.gomod.version import ModuleVersion
-from athensd.index import MemoryIndex
+from athensd.index.memory import MemoryIndex
 from athensd.interfaces import Blob, IOrigin, Kind
 from athensd.proxy import Proxy
 from athensd.spool import Spool

@@ -1,0 +1,83 @@
+"""Flights of real processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.servers import redis
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(params=["lock file", "redis"])
+def place(request, tmp_path):
+    """Where the processes find each other."""
+    if request.param == "lock file":
+        yield str(tmp_path / "locks")
+    else:
+        with redis(tmp_path) as server:
+            yield str(server.port)
+
+
+@contextmanager
+def process(place: str, store: Path, askers: int, seconds: float) -> Iterator[subprocess.Popen[str]]:
+    """One that is ready."""
+    command = [sys.executable, "-m", "tests.flight.asker", place, str(store), str(askers), str(seconds)]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert heard(process) == "ready"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def heard(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def go(*processes: subprocess.Popen[str]) -> None:
+    for each in processes:
+        assert each.stdin is not None
+        each.stdin.write("go\n")
+        each.stdin.flush()
+
+
+def test_many_processes(place, tmp_path):
+    """Twenty askers in three processes have the work done once."""
+    store = tmp_path / "store"
+    with process(place, store, 7, 1) as one, process(place, store, 7, 1) as two, process(place, store, 6, 1) as three:
+        go(one, two, three)
+        said = [each.communicate(timeout=20)[0].split() for each in (one, two, three)]
+    assert sorted(said) == [["begun", "done"], ["done"], ["done"]]
+    assert len(store.with_suffix(".begun").read_text().split()) == 1
+
+
+def test_holder_is_killed(place, tmp_path):
+    """When the process that does the work is killed, another does it, once, and all have it within ten seconds."""
+    store = tmp_path / "store"
+    with (
+        process(place, store, 7, 60) as dying,
+        process(place, store, 7, 0) as two,
+        process(place, store, 6, 0) as three,
+    ):
+        go(dying)
+        assert heard(dying) == "begun"
+        go(two, three)
+        time.sleep(1)  # it is no condition that they wait, but this is what is to be seen
+        dying.kill()
+        killed = time.monotonic()
+        said = [each.communicate(timeout=20)[0].split() for each in (two, three)]
+        took = time.monotonic() - killed
+    assert sorted(said) == [["begun", "done"], ["done"]]
+    assert took < 10
+    assert len(store.with_suffix(".begun").read_text().split()) == 2
