@@ -71,9 +71,9 @@ class PageRoutes:
             app.route(path, methods=["GET"])(handler)
 
     async def _home(self, request: AthensRequest) -> None:
-        secure = request.isSecure() or request.getHeader("x-forwarded-proto") == "https"
-        host = request.getHeader("host") or "localhost"
-        base = html.escape(f"{'https' if secure else 'http'}://{host}")
+        host = request.client.host or request.getHeader("host") or "localhost"
+        prefix = request.site.prefix.decode()
+        base = html.escape(f"{'https' if request.client.secure else 'http'}://{host}{prefix}")
         page = HOME.format(base=base, version=__version__)
         await _send(request, page.encode(), "text/html; charset=utf-8")
 
@@ -105,7 +105,7 @@ class PageRoutes:
 
     async def _index_lines(self, request: AthensRequest) -> None:
         since = _time(_argument(request, "since"))
-        lines = await self._index.since(since, _number(request, "limit", INDEX_LIMIT))
+        lines = await self._index.since(since, min(_number(request, "limit", INDEX_LIMIT), INDEX_LIMIT))
         text = b"".join(
             _json_line(
                 {
