@@ -98,6 +98,11 @@ def proxies(config: Config, go_settings: Mapping[str, str]) -> Sequence[Place] |
     ]
 
 
+def first_is_a_proxy(go_settings: Mapping[str, str]) -> bool:
+    """Whether modules come from another server of the protocol, if from anywhere."""
+    return _hops(go_settings)[0].where.startswith("http")
+
+
 def make_exempt(config: Config, go_settings: Mapping[str, str]) -> Exempt:
     """The modules of which no checksum database is asked."""
     return Exempt(",".join(config.no_sum_patterns), go_settings["GONOSUMDB"], go_settings["GOPRIVATE"])

@@ -42,6 +42,10 @@ class Gate:
     elsewhere: str = ""
     validate: Validate = field(default=allow)
 
+    def keeps(self, version: ModuleVersion) -> bool:
+        """Whether a version may be stored here."""
+        return self.filter.verdict(version.path, version.version).action is Action.INCLUDE
+
     async def list(self, path: str, *, stored_only: bool = False) -> Answer:
         """All versions that are not excluded."""
         answer = await self._way(path, None, "@v/list").list(path, stored_only=stored_only)

@@ -25,6 +25,10 @@ class Misses:
     stash: Fetches
     modes: DownloadModes
 
+    def fetches(self, path: str) -> bool:
+        """Whether anything of a module is fetched."""
+        return self.modes.of(path).mode in {DownloadMode.SYNC, *_IN_THE_BACKGROUND}
+
     async def fetch(self, version: ModuleVersion, kind: Kind) -> Blob:
         """The file, once it is fetched.
 

@@ -19,17 +19,21 @@ from twisted.python import usage
 from twisted.python.threadable import isInIOThread
 
 from athensd import __version__
+from athensd.answering import Answering, Parts, make_answering
 from athensd.checksums.make import World
 from athensd.config.load import changes
 from athensd.config.settings import Config
-from athensd.fetching import make_chain, make_checksums, make_credentials, make_exempt, outgoing, proxies
+from athensd.fetching import (
+    first_is_a_proxy,
+    make_chain,
+    make_checksums,
+    make_credentials,
+    make_exempt,
+    outgoing,
+    proxies,
+)
 from athensd.flight.memory import MemoryFlight
 from athensd.flight.watched import WatchedFlight
-from athensd.freshness import Freshness
-from athensd.gate import Gate, Validate, allow
-from athensd.gomod.version import ModuleVersion
-from athensd.interfaces import IFlight
-from athensd.misses import Misses
 from athensd.observe.debug import DebugListener
 from athensd.observe.logs import TwistedEvents, configure_logs, set_log_level
 from athensd.observe.stats import Stats, make_stats
@@ -41,8 +45,6 @@ from athensd.origin.orphans import Orphans
 from athensd.origin.transfer import Transfer
 from athensd.origin.turns import Turns
 from athensd.origin.vcs_cache import VcsCache
-from athensd.passing import Passing
-from athensd.proxy import Network, Proxy
 from athensd.service import AthensService
 from athensd.spool import Spool
 from athensd.startup import (
@@ -58,13 +60,10 @@ from athensd.startup import (
     read_rules,
     work_places,
 )
-from athensd.stash import Stash
 from athensd.steps import watch
-from athensd.storage.nothing import NoStorage
 from athensd.storage.watched import WatchedStorage
 from athensd.stores import Ground, make_kept
 from athensd.streams import plain_client
-from athensd.validator import Validator
 from athensd.web.download import DownloadRoutes
 from athensd.web.pages import Exposition, PageRoutes
 from athensd.web.rendered import RenderedAnswers
@@ -177,61 +176,26 @@ def _service(options: Options) -> AthensService:
     )
     transfer = Transfer(client, reactor)
     origin = make_chain(transfer, config, go_settings, direct, in_thread)
-    freshness = _freshness(config, flight)
-
-    def published(version: ModuleVersion) -> None:
-        freshness.learn(version)
-        rendered.forget(version.path)
-
     world = World(work_place / "sumdb", spool, transfer, flight, reactor, in_thread, proxies(config, go_settings))
     exempt = make_exempt(config, go_settings)
     databases, checksums = make_checksums(config, go_settings, exempt, world, storage, store_place, store_spool)
-    stash = Stash(
+    parts = Parts(
         storage=storage,
-        origin=origin,
         index=index,
-        flight=WatchedFlight(kept.flight),  # of all instances; what each remembers, it asks for itself
-        spool=spool,
-        clock=reactor,
-        in_thread=in_thread,
-        published=published,
+        origin=origin,
         sums=checksums,
-        timeout=config.stash_timeout,
+        local=flight,
+        shared=WatchedFlight(kept.flight),
+        client=client,
+        changed=rendered.forget,
+        # A validator is not asked about what nobody asked for, and of a clone nothing is saved.
+        looks_ahead=config.fetch_ahead and not config.validator_hook and first_is_a_proxy(go_settings),
     )
-    rules = read_rules(config)
-    misses = Misses(stash, rules.modes)
-    proxy = Proxy(
-        storage=storage,
-        origin=origin,
-        stash=misses,
-        freshness=freshness,
-        clock=reactor,
-        timeout=config.timeout,
-        network=Network(config.network_mode),
-    )
-    # What is not to be stored has a memory and flights of its own: the same questions have other answers there.
-    passing_memory_flight = MemoryFlight()
-    passing_flight = WatchedFlight(passing_memory_flight)
-    passing = Proxy(
-        storage=NoStorage(),
-        origin=origin,
-        stash=Passing(origin, passing_flight, spool, reactor, config.stash_timeout),
-        freshness=_freshness(config, passing_flight),
-        clock=reactor,
-        timeout=config.timeout,
-        network=Network(config.network_mode),
-    )
-    gate = Gate(
-        proxy,
-        rules.filter,
-        passing,
-        config.global_endpoint.rstrip("/") if config.filter_direct == "redirect" else "",
-        _validate(config, client, reactor),
-    )
+    answering = make_answering(config, go_settings, read_rules(config), parts, ground)
     site = AthensSite(
         site_resource(
             # A validator wants to be asked each time.
-            DownloadRoutes(gate, go_settings["GONOPROXY"], again=not config.validator_hook),
+            DownloadRoutes(answering.gate, go_settings["GONOPROXY"], again=not config.validator_hook),
             PageRoutes(storage, index, read_robots(config.robots_file), _exposition(stats, in_thread)),
             SumDBRoutes(databases, exempt),
         ),
@@ -249,7 +213,7 @@ def _service(options: Options) -> AthensService:
         {
             "open connections": lambda: site.connections,
             "questions that wait for a go command": lambda: direct.waiting,
-            "answers remembered": lambda: freshness.size,
+            "answers remembered": lambda: answering.freshness.size,
             "fetches and refreshes under way": lambda: memory_flight.size,
         },
     )
@@ -268,8 +232,8 @@ def _service(options: Options) -> AthensService:
             *(each.start for each in (credentials, orphans, checksums, *observers) if each),
         ],
         stop=[
+            *answering.stop,
             memory_flight.stop,
-            passing_memory_flight.stop,
             go.stop,
             *kept.stop,
             credentials.stop,
@@ -279,9 +243,7 @@ def _service(options: Options) -> AthensService:
             lambda: _all_stopped(observers),
             lambda: log_file.gather(None),
         ],
-        reload=lambda: Deferred.fromCoroutine(
-            _reload(config, options["config-file"], gate, misses, rendered, in_thread)
-        ),
+        reload=lambda: Deferred.fromCoroutine(_reload(config, options["config-file"], answering, rendered, in_thread)),
     )
 
 
@@ -311,8 +273,7 @@ def _exposition(stats: Stats | None, in_thread: Callable[..., Any]) -> Expositio
 async def _reload(
     running: Config,
     name: str | None,
-    gate: Gate,
-    misses: Misses,
+    answering: Answering,
     rendered: RenderedAnswers,
     in_thread: Callable[..., Any],
 ) -> None:
@@ -323,7 +284,7 @@ async def _reload(
     except Unusable as error:
         log.error("the configuration stays as it was", problems=str(error))
         return
-    gate.filter, misses.modes = rules.filter, rules.modes
+    answering.gate.filter, answering.misses.modes = rules.filter, rules.modes
     rendered.clear()
     later = ", ".join(key for key in changes(running, wanted) if key not in RELOADED)
     set_log_level("info")  # else the answer might not be seen
@@ -345,26 +306,3 @@ def _spool(work_place: Path) -> Spool:
         return Spool(parent)
     except OSError as error:
         raise Unusable(f"the directory {parent} cannot be written: {error.strerror}") from error
-
-
-def _freshness(config: Config, flight: IFlight) -> Freshness:
-    return Freshness(
-        flight,
-        time.monotonic,
-        fresh=config.list_fresh,
-        stale=config.list_stale,
-        absent=config.not_found_fresh,
-    )
-
-
-def _validate(config: Config, client: HTTPClient, reactor: Any) -> Validate:
-    if not config.validator_hook:
-        return allow
-    return Validator(
-        config.validator_hook,
-        client,
-        reactor,
-        time.monotonic,
-        timeout=config.validator_timeout,
-        fresh=config.validator_fresh,
-    ).check

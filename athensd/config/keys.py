@@ -76,6 +76,7 @@ KEYS = [
     there("ClientTimeout", "ATHENS_CLIENT_TIMEOUT", NUMBER, between(1)),
     there("MaxConnections", "ATHENS_MAX_CONNECTIONS", NUMBER, between(0)),
     there("MaxConnectionsPerClient", "ATHENS_MAX_CONNECTIONS_PER_CLIENT", NUMBER, between(0)),
+    there("FetchAhead", "ATHENS_FETCH_AHEAD", FLAG),
     there("FastLane", "ATHENS_FAST_LANE", FLAG),
     there("Port", "ATHENS_PORT", ADDRESS, listen(Listen()), field="listen", also="PORT", empty_counts=False),
     there(

@@ -62,6 +62,7 @@ class Config:
     download_mode: str = "sync"
     download_url: str = ""
     fast_lane: bool = True
+    fetch_ahead: bool = True
     client_timeout: int = 60
     max_connections: int = 10_000
     max_connections_per_client: int = 0

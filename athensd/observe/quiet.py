@@ -14,7 +14,18 @@ from typing import Any
 import structlog
 from attrs import define
 
-LIBRARIES = ("opentelemetry", "urllib3", "requests", "google", "grpc", "ddtrace", "datadog", "thrift", "psycopg", "redis")
+LIBRARIES = (
+    "opentelemetry",
+    "urllib3",
+    "requests",
+    "google",
+    "grpc",
+    "ddtrace",
+    "datadog",
+    "thrift",
+    "psycopg",
+    "redis",
+)
 
 _MODULES = rf"(?:{'|'.join(LIBRARIES)})\b"
 _ENVIRONMENT = {
