@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
-from attrs import frozen
+from attrs import define, frozen
 from OpenSSL import SSL
 from service_identity import VerificationError
 from treq.client import HTTPClient
@@ -36,6 +36,25 @@ EXPLANATION_LIMIT = 64 * 1024
 """As much of a refusal's or a redirect's body is read, in bytes."""
 
 
+MOST_TRIES = 50
+"""So often one file is begun or resumed, even if each time some more of it comes."""
+
+
+@define
+class _Tries:
+    """So many in a row that bring nothing that stays; others do not count, up to a bound."""
+
+    allowed: int
+    _vain: int = 0
+    _all: int = 0
+
+    def another(self, *, gained: int) -> bool:
+        """After a try that broke off and gained so many bytes: whether there is to be one more."""
+        self._all += 1
+        self._vain = 0 if gained else self._vain + 1
+        return self._vain < self.allowed and self._all < MOST_TRIES
+
+
 @frozen
 class Transfer:
     """GETs with one client.  All times in seconds.  ``authorization`` is for the host of the URL and for no other."""
@@ -49,16 +68,21 @@ class Transfer:
 
     async def small(self, url: str, what: str, limit: int, authorization: str = "") -> bytes:
         """The whole body, which is at most ``limit`` bytes.  Raises what ``refusal`` says of any status but 200."""
-        pieces: list[bytes] = []
-        with _exchange(url) as this:
-            response = await self._get(url, what, {}, authorization, this)
-            try:
-                await self._read(response, pieces.append, limit, what)
-            except _BROKEN as error:
-                raise _unreachable(url, what, error) from error
-            body = b"".join(pieces)
-            this.note(bytes=len(body))
-        return body
+        tries = _Tries(self.tries)
+        while True:
+            pieces: list[bytes] = []
+            with _exchange(url) as this:
+                try:
+                    response = await self._get(url, what, {}, authorization, this)
+                    await self._read(response, pieces.append, limit, what)
+                except _BROKEN as error:
+                    if not tries.another(gained=0):
+                        raise _unreachable(url, what, error) from error
+                    this.note(broken=_words(_cause(error)))
+                else:
+                    body = b"".join(pieces)
+                    this.note(bytes=len(body))
+                    return body
 
     async def file(self, url: str, what: str, limit: int, path: Path, authorization: str = "") -> int:
         """Write the body to a new file and return its length; a transfer that breaks is resumed, else begun again."""
@@ -68,29 +92,28 @@ class Transfer:
             raise StorageFailed(f"{what} could not be written here: {error.strerror}") from error
 
     async def _file(self, url: str, what: str, limit: int, path: Path, authorization: str) -> int:
-        etag = ""
+        etag, tries = "", _Tries(self.tries)
         with path.open("wb", CHUNK) as file:
-            for left in reversed(range(self.tries)):
+            while True:
                 start = file.tell() if etag else 0
                 wanted = {"Range": f"bytes={start}-", "If-Range": etag} if start else {}
                 with _exchange(url) as this:
-                    response = await self._get(url, what, wanted, authorization, this)
-                    if response.code == 200:
-                        start = 0
-                        file.seek(0)
-                        file.truncate()
-                    etag = _validator(response)
                     try:
+                        response = await self._get(url, what, wanted, authorization, this)
+                        if response.code == 200:
+                            start = 0
+                            file.seek(0)
+                            file.truncate()
+                        etag = _validator(response)
                         await self._read(response, file.write, limit - file.tell(), what)
                     except _BROKEN as error:
-                        if not left:
+                        if not tries.another(gained=file.tell() - start if etag else 0):
                             raise _unreachable(url, what, error) from error
                         this.note(broken=_words(_cause(error)))
                     else:
                         return file.tell()
                     finally:
-                        this.note(bytes=file.tell() - start)
-        raise AssertionError("the last try returns or raises")
+                        this.note(bytes=max(file.tell() - start, 0))
 
     async def _get(self, url: str, what: str, wanted: dict[str, str], authorization: str, this: Step) -> Any:
         """A 200 (or, for a range, the 206 that was asked for) after a few redirects, none from https to http."""
@@ -119,8 +142,11 @@ class Transfer:
                 unbuffered=True,
             ).addTimeout(self.headers_timeout, self.clock, _timed_out)
         except _UNREACHABLE as error:
-            if isinstance(_cause(error), CancelledError):
+            cause = _cause(error)
+            if isinstance(cause, CancelledError):
                 raise CancelledError from error  # whoever asked has left
+            if isinstance(cause, ConnectionClosed):
+                raise cause from error  # before the end of the head
             raise _unreachable(url, what, error) from error
 
     async def _text(self, response: Any, what: str) -> bytes:

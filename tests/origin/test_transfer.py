@@ -9,6 +9,7 @@ import resource
 import socket
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,7 +37,7 @@ from athensd.errors import (
     VerificationFailed,
 )
 from athensd.observe.traces import Traces
-from athensd.origin.transfer import Transfer, split_credentials
+from athensd.origin.transfer import MOST_TRIES, Transfer, split_credentials
 from athensd.steps import Step, watch
 from tests.fakes import Steps
 from tests.origin.fakes_http import Room, answer, cut, loop, silent, table
@@ -446,10 +447,42 @@ async def test_a_file_that_changes_in_between_is_begun_anew(room: Room, tmp_path
 
 @ensureDeferred
 async def test_tries_are_bounded(room: Room, tmp_path: Path) -> None:
-    """A body that breaks every time is given up."""
-    server = room.serve(Ranged('"strong"', 100))
+    """A body that has to be begun anew each time is given up soon, and one that never ends in the end."""
+    server = room.serve(Ranged("", 100))
     await failure(room.transfer(tries=3).file(f"{server.url}/x", WHAT, LIMIT, tmp_path / "x"), UpstreamFailed)
     assert len(server.asked) == 3
+    drops = Ranged('"strong"', 1000)
+    drops.chance = SimpleNamespace(randrange=lambda *_: 1)  # type: ignore[assignment]
+    server = room.serve(drops)
+    await failure(room.transfer(tries=3).file(f"{server.url}/x", WHAT, LIMIT, tmp_path / "x"), UpstreamFailed)
+    assert len(server.asked) == MOST_TRIES
+
+
+@ensureDeferred
+async def test_every_answer_is_cut(room: Room, tmp_path: Path) -> None:
+    """An upstream that cuts every answer somewhere costs nothing but time, as long as something comes."""
+    server = room.serve(Ranged('"strong"', 9))
+    assert await room.transfer().file(f"{server.url}/x", WHAT, LIMIT, tmp_path / "x") == len(BODY)
+    assert (tmp_path / "x").read_bytes() == BODY
+    assert len(server.asked) == 10
+
+
+def hang_up(request: Any) -> Any:
+    """Close the connection without a word."""
+    request.channel.transport.abortConnection()
+    return NOT_DONE_YET
+
+
+@ensureDeferred
+async def test_a_small_body_that_breaks(room: Room) -> None:
+    """It is asked for again, whether the head came or not, and given up after so many tries."""
+    for breaks in (cut(b"x" * 100, 7), hang_up):
+        left = [breaks, breaks]
+        server = room.serve(lambda request, left=left: (left.pop() if left else answer(b"whole"))(request))
+        assert await room.transfer().small(f"{server.url}/x", WHAT, LIMIT) == b"whole"
+        broken = room.serve(breaks)
+        await failure(room.transfer().small(f"{broken.url}/x", WHAT, LIMIT), UpstreamFailed)
+        assert len(broken.asked) >= 3
 
 
 @ensureDeferred
@@ -546,7 +579,7 @@ async def test_each_exchange_is_a_step(room: Room, tmp_path: Path, steps: Steps)
     transfer = room.transfer()
     await transfer.small(f"{server.url}/r", WHAT, LIMIT, "Basic c2VjcmV0")
     await failure(transfer.small(f"{server.url}/no", WHAT, LIMIT), NotFound)
-    broken = room.serve(cut(BODY, 1000, ETag='"1"'))
+    broken = room.serve(cut(BODY, 1000))
     await failure(room.transfer(tries=2).file(f"{broken.url}/z", WHAT, LIMIT, tmp_path / "z"), UpstreamFailed)
     moved, absent, *tries = steps.named("http")
     host = server.url.removeprefix("http://")
