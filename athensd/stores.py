@@ -47,6 +47,8 @@ from athensd.storage.bucket import BucketStorage
 from athensd.storage.bucket_layout import DownloadLayout, FolderLayout
 from athensd.storage.cached import CachedStorage
 from athensd.storage.disk import DiskStorage
+from athensd.storage.external import ExternalStorage
+from athensd.storage.external_server import ExternalServer
 from athensd.storage.memory import MemoryStorage
 
 EXTRAS = {"s3": "s3", "minio": "s3", "gcp": "gcp", "azureblob": "azureblob", "mongo": "mongo"}
@@ -55,7 +57,7 @@ EXTRAS |= {"redis": "redis", "redis-sentinel": "redis", "mysql": "mysql", "postg
 
 
 log = structlog.get_logger()
-_SETTINGS = {"s3": "s3", "minio": "minio", "gcp": "gcp", "azureblob": "azure_blob"}
+_SETTINGS = {"s3": "s3", "minio": "minio", "gcp": "gcp", "azureblob": "azure_blob", "external": "external"}
 """Where a datastore's settings are."""
 
 
@@ -131,8 +133,7 @@ def make_storage(config: Config, ground: Ground, bucket: IBucket | None, local: 
         return DiskStorage(Path(config.storage.disk.root_path).absolute(), ground.store_spool, ground.in_thread)
     if config.storage_type == "memory":
         return MemoryStorage(ground.store_spool)
-    assert bucket is not None
-    remote = BucketStorage(bucket, FolderLayout() if config.storage_type == "minio" else DownloadLayout())
+    remote = _remote(config, ground, bucket)
     if not config.storage_cache_bytes:
         return remote
     # Of this store, and of this process: what is kept of another store is not in this one.
@@ -146,6 +147,18 @@ def make_storage(config: Config, ground: Ground, bucket: IBucket | None, local: 
         clock=ground.reactor,
         max_bytes=config.storage_cache_bytes,
     )
+
+
+def _remote(config: Config, ground: Ground, bucket: IBucket | None) -> IStorage:
+    """A datastore on another machine."""
+    if bucket is not None:
+        return BucketStorage(bucket, FolderLayout() if config.storage_type == "minio" else DownloadLayout())
+
+    def local(name: str) -> IStorage:
+        return DiskStorage(ground.store_place / "external" / name, ground.store_spool, ground.in_thread)
+
+    server = ExternalServer(config.storage.external.url, ground.client, ground.reactor, ground.spool)
+    return ExternalStorage(server, local("pending"), local("hashes"))
 
 
 def _flight(config: Config, ground: Ground, bucket: IBucket | None, local: IFlight) -> IFlight:

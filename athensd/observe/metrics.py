@@ -34,7 +34,7 @@ ROUTES = (
 )
 STATUSES = (200, 206, 301, 302, 304, 307, 400, 401, 403, 404, 405, 410, 416, 429, 499, 500, 501, 502, 503, 504)
 CACHE_RESULTS = ("hit", "miss", "stale", "negative", "none")
-STORAGE_OPERATIONS = ("open", "put", "versions", "delete", "check", "page")
+STORAGE_OPERATIONS = ("open", "put", "versions", "delete", "check", "page", "remote")
 QUESTIONS = ("list", "resolve", "fetch")
 GO_COMMANDS = ("go mod download", "go list")
 DIRECT = "direct"
