@@ -26,13 +26,15 @@ from athensd.bucket.gcs import GcsBucket, google_token, no_token
 from athensd.bucket.s3 import S3Bucket
 from athensd.bucket.s3_credentials import S3Key, fixed_key, s3_keys
 from athensd.bucket.s3_place import S3Place, minio_place
+from athensd.config.backends import LockConfig
 from athensd.config.settings import Config
 from athensd.errors import StorageFailed
 from athensd.flight.bucket import BucketLeases
 from athensd.flight.etcd import EtcdLeases, etcd_urls
 from athensd.flight.leased import SECONDS, LeasedFlight
 from athensd.flight.lock_file import FileLeases
-from athensd.flight.redis import Connect, RedisLeases, cluster, one_server, redis_place, sentinel
+from athensd.flight.redis import SILENCE, Connect, RedisLeases, cluster, one_server, redis_place, sentinel
+from athensd.flight.watched import WatchedFlight
 from athensd.index.late import LateIndex
 from athensd.index.memory import MemoryIndex
 from athensd.index.mysql import MySQL
@@ -163,17 +165,25 @@ def _remote(config: Config, ground: Ground, bucket: IBucket | None) -> IStorage:
 
 def _flight(config: Config, ground: Ground, bucket: IBucket | None, local: IFlight) -> IFlight:
     """Flights among all instances that share the store."""
-    kind = config.single_flight_type
-    with _chosen("SingleFlightType", kind):
+    with _chosen("SingleFlightType", config.single_flight_type):
         leases = _leases(config, ground, bucket)
     if leases is None:
-        return local
-    locks = {
-        "redis": config.single_flight.redis.lock_config,
-        "redis-sentinel": config.single_flight.redis_sentinel.lock_config,
-    }
-    seconds = min(SECONDS, locks[kind].ttl) if kind in locks else SECONDS
-    return LeasedFlight(local, leases, ground.reactor, name=f"{socket.gethostname()} {os.getpid()}", seconds=seconds)
+        return WatchedFlight(local)
+    lock = _lock_config(config)
+    return LeasedFlight(
+        WatchedFlight(local),
+        leases,
+        ground.reactor,
+        name=f"{socket.gethostname()} {os.getpid()}",
+        seconds=min(SECONDS, lock.ttl),
+        patience=config.stash_timeout,
+    )
+
+
+def _lock_config(config: Config) -> LockConfig:
+    """Of Redis; nothing else has one."""
+    flights = config.single_flight
+    return (flights.redis_sentinel if config.single_flight_type == "redis-sentinel" else flights.redis).lock_config
 
 
 def _index(config: Config, ground: Ground) -> tuple[IIndex, Sequence[Callable[[], Awaitable[None]]]]:
@@ -254,10 +264,11 @@ def _leases(config: Config, ground: Ground, bucket: IBucket | None) -> ILeases |
 
 
 def _redis(config: Config) -> Connect:
+    silence = min(SILENCE, _lock_config(config).timeout)
     if config.single_flight_type == "redis":
         redis = config.single_flight.redis
         place = redis_place(redis.endpoint, redis.password, cluster=redis.cluster)
-        return cluster(place) if redis.cluster else one_server(place)
+        return cluster(place, silence) if redis.cluster else one_server(place, silence)
     watched = config.single_flight.redis_sentinel
     return sentinel(
         watched.endpoints,
@@ -266,6 +277,7 @@ def _redis(config: Config) -> Connect:
         username=watched.redis_username,
         password=watched.redis_password,
         db=watched.db,
+        silence=silence,
     )
 
 

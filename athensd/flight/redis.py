@@ -39,6 +39,7 @@ _REASONS = (
     ("invalid username-password pair", "it refuses this user or password"),
     ("NOPERM", "its user may not do this"),
     ("has no permissions", "its user may not do this"),
+    ("can't run this command", "its user may not do this"),
     ("READONLY", "it can only be read"),
     ("read only replica", "it can only be read"),
 )
@@ -69,10 +70,10 @@ class RedisLeases:
 
     def __init__(self, connect: Connect, in_thread: Callable[..., Awaitable[Any]]) -> None:
         """Raises ``ImportError`` without redis-py."""
-        from redis.exceptions import RedisClusterException, RedisError, TimeoutError
+        from redis.exceptions import RedisClusterException, RedisError, ResponseError, TimeoutError
 
         self._errors = (RedisError, RedisClusterException, OSError)
-        self._timeout = TimeoutError
+        self._kinds = ((TimeoutError, "it did not answer in time"), (ResponseError, "it refuses"))
         self._connect = connect
         self._in_thread = in_thread
         self._turns = DeferredSemaphore(_AT_ONCE)
@@ -101,10 +102,13 @@ class RedisLeases:
         """Never the library's text, which may quote the server's."""
         text = str(error)
         reason = next((reason for part, reason in _REASONS if part in text), "")
-        if not reason and isinstance(error, self._timeout):
-            reason = "it did not answer in time"
-        code = re.match(r"[A-Z]{3,20}\b", text)
-        return f"no lock from Redis: {reason or (code and f'it says {code[0]}') or 'there is no connection to it'}"
+        if not reason and (code := re.match(r"[A-Z]{3,20}\b", text)):
+            reason = f"it says {code[0]}"
+        if not reason:
+            reason = next(
+                (word for kind, word in self._kinds if isinstance(error, kind)), "there is no connection to it"
+            )
+        return f"no lock from Redis: {reason}"
 
 
 def redis_place(endpoint: str, password: str = "", *, cluster: bool = False) -> RedisPlace:

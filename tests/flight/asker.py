@@ -4,7 +4,7 @@
 
 LEASES is a directory, or the port of a Redis.  The work looks first whether there is a file STORE, else it takes so
 many seconds and makes it; that it was begun is a line in the file STORE.begun.  What has happened is said on the
-standard output: ready, then, after a line from the standard input, begun and done.
+standard output: ready, then, after a line from the standard input, asked, begun and done.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ async def main(_: object, place: str, store: Path, askers: int, seconds: float) 
     say("ready")
     await deferToThread(sys.stdin.readline)
     runs = [Deferred.fromCoroutine(flight.run("fetch example.com/m@v1.2.3 zip", work)) for _ in range(askers)]
+    say("asked")
     await gatherResults(runs)
     say("done")
     await flight.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from base64 import b64encode
 
 import pytest
 from pytest_twisted import blockon, ensureDeferred
@@ -18,7 +19,7 @@ from athensd.streams import exchange, plain_client, read_bounded
 from tests.fakes import start
 from tests.flight.contract import ServerLeasesContract, pause
 from tests.integration.process import free_ports
-from tests.origin.fakes_http import Room, answer, silent
+from tests.origin.fakes_http import Room, answer, silent, table
 from tests.servers import etcd
 
 KEY = "fetch example.com/m@v1.2.3 zip"
@@ -84,7 +85,9 @@ async def test_who_gave_up_does_not_come_back(server, client, room):
     asked.cancel()
     with pytest.raises(CancelledError):
         await asked
+    began = time.monotonic()
     assert await leases.take(KEY, "me", 30)
+    assert time.monotonic() - began < 5
     await leases.give_back(KEY, "me")
 
 
@@ -97,6 +100,18 @@ async def test_nothing_stays(server, client):
     assert await kept(client, server) == before + 1
     await leases.give_back(KEY, f"holder {outcomes.index(True)}")
     assert await kept(client, server) == before
+
+
+@pytest.mark.parametrize("ttl", [b"", b', "TTL": "0"'])
+@ensureDeferred
+async def test_runs_out_while_it_is_renewed(client, room, ttl):
+    """A lease that ends between the look at its key and its renewal is not to be had."""
+    value = b64encode(b"me").decode()
+    found = answer(json.dumps({"kvs": [{"value": value, "lease": "7"}]}).encode())
+    ended = answer(b'{"result": {"ID": "7"%b}}' % ttl)
+    server = room.serve(table({"/v3/kv/range": found, "/v3/lease/keepalive": ended}))
+    assert not await EtcdLeases([server.url], client, reactor).take(KEY, "me", 30)
+    assert server.targets == ["/v3/kv/range", "/v3/lease/keepalive"]
 
 
 @pytest.mark.parametrize(

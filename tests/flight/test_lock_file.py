@@ -7,6 +7,7 @@ import os
 import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
+from twisted.internet.task import Clock
 
 from athensd.errors import StorageFailed
 from athensd.flight.lock_file import FileLeases
@@ -49,6 +50,19 @@ async def test_nothing_stays(leases, directory):
         await leases.give_back(f"key {number}", "me")
     assert list(directory.iterdir()) == []
     assert descriptors() == before
+
+
+def test_time_of_one_that_was_given_back(directory):
+    """The time of a lease that was given back early ends nothing of the next one."""
+    clock = Clock()
+    leases = FileLeases(directory, clock)
+    assert result_of(leases.take("key", "me", 8))
+    result_of(leases.give_back("key", "me"))
+    assert result_of(leases.take("key", "next", 30))
+    clock.advance(9)
+    assert not result_of(FileLeases(directory, clock).take("key", "other", 8))
+    result_of(leases.give_back("key", "next"))
+    assert clock.getDelayedCalls() == []
 
 
 @ensureDeferred

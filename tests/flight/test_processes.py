@@ -33,16 +33,17 @@ def process(place: str, store: Path, askers: int, seconds: float) -> Iterator[su
     command = [sys.executable, "-m", "tests.flight.asker", place, str(store), str(askers), str(seconds)]
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
-        assert heard(process) == "ready"
+        hear(process, "ready")
         yield process
     finally:
         process.kill()
         process.communicate()
 
 
-def heard(process: subprocess.Popen[str]) -> str:
+def hear(process: subprocess.Popen[str], word: str) -> None:
+    """Wait until it says so."""
     assert process.stdout is not None
-    return process.stdout.readline().strip()
+    assert word in map(str.strip, process.stdout)
 
 
 def go(*processes: subprocess.Popen[str]) -> None:
@@ -57,8 +58,9 @@ def test_many_processes(place, tmp_path):
     store = tmp_path / "store"
     with process(place, store, 7, 1) as one, process(place, store, 7, 1) as two, process(place, store, 6, 1) as three:
         go(one, two, three)
-        said = [each.communicate(timeout=20)[0].split() for each in (one, two, three)]
-    assert sorted(said) == [["begun", "done"], ["done"], ["done"]]
+        said = [set(each.communicate(timeout=20)[0].split()) for each in (one, two, three)]
+    assert ["begun" in words for words in said].count(True) == 1
+    assert all("done" in words for words in said)
     assert len(store.with_suffix(".begun").read_text().split()) == 1
 
 
@@ -71,9 +73,10 @@ def test_holder_is_killed(place, tmp_path):
         process(place, store, 6, 0) as three,
     ):
         go(dying)
-        assert heard(dying) == "begun"
+        hear(dying, "begun")
         go(two, three)
-        time.sleep(1)  # it is no condition that they wait, but this is what is to be seen
+        hear(two, "asked")
+        hear(three, "asked")
         dying.kill()
         killed = time.monotonic()
         said = [each.communicate(timeout=20)[0].split() for each in (two, three)]

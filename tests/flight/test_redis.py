@@ -8,6 +8,7 @@ import sys
 import pytest
 import trustme
 from pytest_twisted import ensureDeferred
+from redis import Redis
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThread
 
@@ -114,6 +115,25 @@ async def test_password_and_tls(tmp_path, scheme):
         for leases, said in wrong:
             with pytest.raises(StorageFailed, match=said):
                 await leases.take(KEY, "other", 30)
+
+
+@ensureDeferred
+async def test_permissions(tmp_path):
+    """A user may do it who may do what the document says; what he may not do is said."""
+    with redis(tmp_path) as server:
+        may = ["on", ">pw", "~athensd/*", "+eval", "+get", "+set", "+del"]
+        operator = Redis(port=server.port)
+        await deferToThread(operator.execute_command, "ACL", "SETUSER", "athens", *may)
+        leases = leases_at(f"redis://athens:pw@127.0.0.1:{server.port}")
+        assert await leases.take(KEY, "me", 30)
+        assert await leases.take(KEY, "me", 30)
+        await leases.give_back(KEY, "me")
+        assert await leases.take(KEY, "other", 30)
+        for less in ("-set", "-eval"):
+            await deferToThread(operator.execute_command, "ACL", "SETUSER", "athens", less)
+            with pytest.raises(StorageFailed, match="its user may not do this"):
+                await leases.take(KEY, "other", 30)
+        operator.close()
 
 
 @ensureDeferred
