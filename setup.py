@@ -27,7 +27,7 @@ exporters = {
     "prometheus": ["prometheus-client>=0.20"],
 }
 
-# One for each datastore, lock and index that needs a library.
+# One for each datastore, lock and index that needs a library, and one for a file of users.
 backends = {
     "s3": ["botocore>=1.34"],
     "gcp": ["google-auth[requests]>=2.29"],
@@ -36,6 +36,7 @@ backends = {
     "redis": ["redis>=5.0"],
     "postgres": ["psycopg[binary]>=3.1"],
     "mysql": ["PyMySQL>=1.1"],
+    "users": ["bcrypt>=4.0"],
 }
 
 setup(
@@ -51,10 +52,13 @@ setup(
     # Makes an editable install a path entry, where twistd's plugin scan looks; an import finder it cannot see.
     package_dir={"": "."},
     package_data={"athensd": ["py.typed"]},
+    entry_points={"console_scripts": ["athensd = athensd.cli.main:main"]},
     install_requires=[
         "attrs>=23.1",
+        "click>=8.1",
         "cryptography>=40",
         "klein>=24.8",
+        "multipart>=1.2",
         "opentelemetry-sdk>=1.27",
         "python-hcl2>=8.1,<9",
         "structlog>=24.1",

@@ -36,14 +36,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "gate": SEAMS | {"policy", "proxy"},
     "validator": SEAMS | {"waiting"},
     "checksums": SEAMS | {"sumdb", "spool", "waiting"},
-    "web": SEAMS | {"checksums", "policy", "proxy", "spool", "sumdb", "waiting"},
-    "service": {"errors", "waiting", "web"},
+    "doors": {"errors", "gomod"},
+    "web": SEAMS | {"checksums", "doors", "policy", "proxy", "spool", "sumdb", "waiting"},
+    "listening": {"config", "startup"},
+    "service": {"errors", "listening", "waiting", "web"},
     "config": {"sumdb"},
-    "startup": {"config", "policy"},
+    "startup": {"config", "doors", "policy"},
     "observe": {"errors", "steps"},
     "streams": SEAMS,
     "bucket": SEAMS | {"spool", "streams", "waiting"},
     "outbound": {"errors"},
+    "upkeep": SEAMS | {"checksums", "spool", "sumdb", "waiting"},
     "fetching": SEAMS | {"checksums", "config", "origin", "outbound", "spool", "startup"},
     "stores": SEAMS | {"bucket", "config", "flight", "index", "spool", "startup", "storage", "streams"},
 }
@@ -51,7 +54,11 @@ MAY_IMPORT["answering"] = SEAMS | {
     *("ahead", "config", "flight", "freshness", "gate", "misses", "passing", "proxy", "startup", "stash", "storage"),
     *("stores", "validator"),
 }
-MAY_IMPORT["tap"] = set(MAY_IMPORT)
+MAY_IMPORT["tap"] = set(MAY_IMPORT) - {"upkeep"}
+MAY_IMPORT["cli"] = {
+    *("checksums", "config", "errors", "fetching", "flight", "gomod", "interfaces", "origin", "spool", "startup"),
+    *("stores", "streams", "upkeep"),
+}
 
 PURE = {"errors", "gomod", "policy", "sumdb", "config"}
 WORLD = {
@@ -160,7 +167,7 @@ def test_only_tap_sees_the_settings() -> None:
     """Nothing imports tap; the settings and the observers are seen by nothing but wiring, and what it reads with."""
     importers = {other: {room for room, may in MAY_IMPORT.items() if other in may} for other in MAY_IMPORT}
     assert (importers["tap"], importers["observe"]) == (set(), {"tap"})
-    assert importers["config"] == {"tap", "startup", "fetching", "stores", "answering"}
+    assert importers["config"] == {"tap", "cli", "startup", "fetching", "stores", "answering", "listening"}
 
 
 def test_a_package_holds_a_docstring() -> None:
