@@ -30,11 +30,16 @@ from athensd.errors import NotFound, StorageFailed
 from athensd.gomod.version import ModuleVersion
 from athensd.gomod.ziphash import check_zip
 from athensd.interfaces import WHOLE, IStorage, Kind
+from athensd.spool import Spool
 from athensd.storage.bucket import BucketStorage
 from athensd.storage.bucket_layout import DownloadLayout, FolderLayout
 from athensd.streams import plain_client
+from athensd.upkeep.checking import Checker
+from athensd.upkeep.inspection import Inspector
+from athensd.upkeep.sums import Sums
+from athensd.upkeep.tally import Tally
 from tests.cutting import CuttingProxy
-from tests.fakes import module_files, module_zip, result_of, start
+from tests.fakes import at_once, module_files, module_zip, result_of, start
 from tests.servers import azurite, fake_gcs, minio
 from tests.storage.contract import pages
 
@@ -178,4 +183,10 @@ async def test_chaos(tmp_path: Path, server: Callable[[Path], Any]) -> None:
                 assert await read_all(await direct.open(version, kind)) == chaos.files[version][kind]
             h1 = await read_all(await direct.open(version, Kind.ZIPHASH))
             assert h1 == chaos.files[version][Kind.ZIPHASH]
+        said: list[str] = []
+        spool = Spool(tmp_path / "spool")
+        checker = Checker(direct, Inspector(at_once, Sums()), spool, Tally(said.append))
+        for version in listed:
+            await checker.check(version)
+        assert (said, checker.tally.counts["complete"]) == ([], len(listed)), "fsck agrees"
         await pool.closeCachedConnections()
