@@ -4,8 +4,8 @@
     bench/cold.py [--module PATH@VERSION] [--delay SECONDS] [--rounds N]
 
 The go.mod of the module is the main one.  All it needs is fetched once, by an athensd that then plays the upstream;
-what goes to and from it is held up, half of ``--delay`` each way.  Then, in turn: a go command with an empty module cache
-asks it straight, through a new athensd, and through one that fetches nothing ahead.  Needs go and a network.
+what goes to and from it is held up, half of ``--delay`` each way.  Then, in turn: a go command with an empty module
+cache asks it straight, through a new athensd, and through one that fetches nothing ahead.  Needs go and a network.
 """
 
 from __future__ import annotations
