@@ -39,8 +39,12 @@ class Forbidden(AthensError):
     """It may exist, but may not be had from here; asking another server is not the answer."""
 
 
+class NotLoggedIn(AthensError):
+    """It may be had only by somebody who says who he is, and this was nobody."""
+
+
 class Redirected(AthensError):
-    """It is to be had elsewhere: at ``url``, for now (``status`` 303 or 307)."""
+    """It is to be had elsewhere: at ``url``, for now (``status`` 301, 303 or 307)."""
 
     def __init__(self, url: str, status: int = 307) -> None:
         super().__init__(f"see {url}")
@@ -74,6 +78,10 @@ class Overloaded(AthensError):
     def __init__(self, text: str, retry_after: int = 5) -> None:
         super().__init__(text)
         self.retry_after = retry_after
+
+
+class TooManyFailures(Overloaded):
+    """This client has guessed too often."""
 
 
 class StorageFailed(AthensError):

@@ -5,41 +5,42 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from inspect import isawaitable
 from typing import Any
 
 import structlog
 from twisted.application.service import Service
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import ILogObserver
 from twisted.python.components import Componentized
+from twisted.python.failure import Failure
 
 from athensd import __version__
 from athensd.errors import TimedOut
+from athensd.listening import Listener, address_of
 from athensd.waiting import within
 from athensd.web.request import AthensSite
 
 log = structlog.get_logger()
-BACKLOG = 1024
 
 
 class AthensService(Service):
-    """Serves ``site``; at the end lets requests finish (``shutdown_timeout``, seconds), then calls each of ``stop``.
+    """Serves ``site`` at all ``listeners``; at the end lets requests finish, for ``shutdown_timeout`` seconds at most.
 
-    Each of ``start`` is called when the reactor runs, and each of ``kill`` before an end at once, for whoever does not
-    want to wait: no child process may be left.  SIGHUP calls ``reload``.
+    Then each of ``stop`` is called.  Each of ``start`` is called when the reactor runs, and each of ``kill`` before an
+    end at once, for whoever does not want to wait: no child process may be left.  SIGHUP calls ``reload``.
     """
 
     def __init__(
         self,
         reactor: Any,
         site: AthensSite,
-        host: str,
-        port: int,
+        listeners: Sequence[Listener],
         *,
         shutdown_timeout: float,
         log_observer: ILogObserver,
@@ -50,8 +51,7 @@ class AthensService(Service):
     ) -> None:
         self._reactor = reactor
         self._site = site
-        self._host = host or _any_host()
-        self._port = port
+        self._listeners = listeners
         self._shutdown_timeout = shutdown_timeout
         self._log_observer = log_observer
         self._start = start
@@ -59,7 +59,7 @@ class AthensService(Service):
         self._kill = kill
         self._reload = reload
         self._terminal = False
-        self._listening: Any = None  # an IListeningPort
+        self._ports: list[Any] = []  # an IListeningPort for each listener
         self._ending = False
 
     def setServiceParent(self, parent: Any) -> None:
@@ -70,24 +70,29 @@ class AthensService(Service):
 
     def privilegedStartService(self) -> None:
         """Listen; a port that is taken ends the process with one line."""
-        try:
-            self._listening = self._reactor.listenTCP(self._port, self._site, BACKLOG, self._host)
-        except CannotListenError as error:
-            reason = getattr(error.socketError, "strerror", None) or error.socketError
-            # By now twistd has taken over the standard error for its log.
-            print(f"athensd: cannot listen on port {self._port}: {reason}", file=sys.__stderr__)
-            raise SystemExit(1) from error
+        for listener in self._listeners:
+            failures: list[Failure] = []
+            # Servers' endpoints have a result at once.
+            listener.endpoint.listen(self._site).addCallbacks(self._ports.append, failures.append)
+            for failure in failures:
+                error = failure.value
+                cause = error.socketError if isinstance(error, CannotListenError) else error
+                reason = getattr(cause, "strerror", None) or cause
+                # By now twistd has taken over the standard error for its log.
+                print(f"athensd: cannot listen on {listener.name}: {reason}", file=sys.__stderr__)
+                raise SystemExit(1) from error
 
     def startService(self) -> None:
         super().startService()
-        if self._listening is None:
+        if not self._ports:
             self.privilegedStartService()
         self._reactor.callWhenRunning(self._running)
 
     async def _stopped(self) -> None:
         log.info("Shutting down server", requests=len(self._site.busy))
-        if self._listening is not None:
-            await self._listening.stopListening()
+        for port in self._ports:
+            with suppress(FileNotFoundError):  # somebody has deleted the socket
+                await port.stopListening()
         try:
             await within(self._reactor, self._shutdown_timeout, self._site.drained(), "finishing requests")
         except TimedOut as error:
@@ -109,13 +114,23 @@ class AthensService(Service):
         signal.signal(signal.SIGHUP, self._hung_up)
         for start in self._start:
             start()
-        address = self._listening.getHost() if self._listening is not None else None
         # A thread that exports or compresses gives the reactor its turn within half a millisecond instead of five.
         sys.setswitchinterval(0.0005)
         # What exists by now stays to the end: it need not be looked through at each collection of garbage.
         gc.collect()
         gc.freeze()
-        log.info("Starting application", version=__version__, tcpPort=getattr(address, "port", None))
+        log.info("Starting application", version=__version__, **self._addresses())
+
+    def _addresses(self) -> dict[str, object]:
+        """Where we are: as Athens says it, and all of it."""
+        hosts = [port.getHost() for port in self._ports]
+        ports = [host.port for host in hosts if hasattr(host, "port")]
+        sockets = [os.fsdecode(host.name or b"") for host in hosts if isinstance(host, UNIXAddress)]
+        return {
+            **({"tcpPort": ports[0]} if ports else {}),
+            **({"unixSocket": sockets[0]} if sockets else {}),
+            "listening": ", ".join(map(address_of, self._listeners, self._ports)),
+        }
 
     def _hung_up(self, number: int, frame: object) -> None:
         if not self._terminal or os.isatty(0):
@@ -132,13 +147,3 @@ class AthensService(Service):
             os._exit(128 + number)
         self._ending = True
         self._reactor.callFromThread(self._reactor.stop)
-
-
-def _any_host() -> str:
-    """All addresses: IPv6 with IPv4 inside it where the system has it."""
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
-            probe.bind(("::", 0))
-    except OSError:
-        return "0.0.0.0"  # noqa: S104 - what an empty host means
-    return "::"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import resource
@@ -13,20 +14,26 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TextIO
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.python.logfile import LogFile
 
 from athensd.config.load import ConfigError, load
 from athensd.config.settings import Config
+from athensd.doors.door import Keys
+from athensd.doors.rules import Access, parse_rules
+from athensd.doors.users import parse_tokens, parse_users
 from athensd.policy.download_mode import DownloadModes, parse_download_mode
 from athensd.policy.filter import Filter, parse_filter
 
 DEFAULT_FILE = "athens.toml"
 # What Go knows of private modules, by its environment or by `go env -w`.
 GO_ACCESS = ("GOPRIVATE", "GONOPROXY", "GONOSUMDB", "GOINSECURE", "GOVCS", "GOAUTH")
+M_TRIM_THRESHOLD, M_ARENA_MAX = -1, -8  # <malloc.h>
 OTHER_FILES = 512
 """File descriptors for all else than connections of clients."""
 ROBOTS = b"User-agent: *\nDisallow: /\n"
@@ -38,10 +45,11 @@ class Unusable(Exception):
 
 @frozen
 class Rules:
-    """What files of the operator say of modules."""
+    """What files of the operator say of modules, and of who may have them."""
 
     filter: Filter
     modes: DownloadModes
+    keys: Keys = field(factory=Keys)
 
 
 def read_configuration(name: str | None) -> Config:
@@ -58,15 +66,37 @@ def read_configuration(name: str | None) -> Config:
 
 
 def read_rules(config: Config) -> Rules:
-    """The filter and the download modes, from their files where settings name some."""
+    """The filter, the download modes and who may come in, from their files where settings name some."""
     name = config.filter_file
     try:
         return Rules(
             parse_filter(_read(name, "the filter"), name) if name else Filter(),
             parse_download_mode(config.download_mode, config.download_url, lambda path: Path(path).read_text()),
+            _read_keys(config),
         )
     except ValueError as error:
         raise Unusable(str(error)) from error
+
+
+def _read_keys(config: Config) -> Keys:
+    """Who may come in.  Raises ``ValueError`` for what is wrong in a file."""
+    user, password = config.basic_auth_user, config.basic_auth_pass
+    if bool(user) != bool(password):
+        raise Unusable("BasicAuthUser and BasicAuthPass must both be set, or neither")
+    users, tokens, rules = config.users_file, config.tokens_file, config.rules_file
+    if users and find_spec("bcrypt") is None:
+        raise Unusable("UsersFile needs the library bcrypt: pip install 'athensd[users]'")
+    known = parse_tokens(_read(tokens, "the tokens"), tokens) if tokens else {}
+    groups = {group for token in known.values() for group in token.groups}
+    return Keys(
+        closed=bool(user or users or tokens or rules),
+        user=user,
+        password=password,
+        users=parse_users(_read(users, "the users"), users) if users else {},
+        tokens=known,
+        access=parse_rules(_read(rules, "the rules of access"), rules, groups) if rules else Access(),
+        metrics=config.metrics_auth,
+    )
 
 
 def read_robots(name: str) -> bytes:
@@ -129,6 +159,17 @@ def home(config: Config) -> str:
 def _without_ours(environ: Mapping[str, str]) -> dict[str, str]:
     """An environment without the settings of this daemon, among which are secrets."""
     return {name: value for name, value in environ.items() if not name.startswith("ATHENS_")}
+
+
+def use_memory_sparingly() -> None:
+    """Have the C library give back what is free; else each thread that has checked a zip holds on to some megabytes.
+
+    To be called before there are threads.  Where the library is not GNU's, this does nothing.
+    """
+    with suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        library.mallopt(M_ARENA_MAX, 1)
+        library.mallopt(M_TRIM_THRESHOLD, 1 << 20)
 
 
 def connections_allowed(wanted: int) -> int:

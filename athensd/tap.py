@@ -23,6 +23,7 @@ from athensd.answering import Answering, Parts, make_answering
 from athensd.checksums.make import World
 from athensd.config.load import changes
 from athensd.config.settings import Config
+from athensd.doors.door import Doorkeeper
 from athensd.fetching import (
     first_is_a_proxy,
     make_chain,
@@ -34,6 +35,7 @@ from athensd.fetching import (
 )
 from athensd.flight.memory import MemoryFlight
 from athensd.flight.watched import WatchedFlight
+from athensd.listening import Certificate, make_listeners, read_certificate
 from athensd.observe.debug import DebugListener
 from athensd.observe.logs import TwistedEvents, configure_logs, set_log_level
 from athensd.observe.stats import Stats, make_stats
@@ -58,6 +60,7 @@ from athensd.startup import (
     read_configuration,
     read_robots,
     read_rules,
+    use_memory_sparingly,
     work_places,
 )
 from athensd.steps import watch
@@ -65,6 +68,7 @@ from athensd.storage.watched import WatchedStorage
 from athensd.stores import Ground, make_kept
 from athensd.streams import plain_client
 from athensd.web.download import DownloadRoutes
+from athensd.web.forwarded import Proxies
 from athensd.web.pages import Exposition, PageRoutes
 from athensd.web.rendered import RenderedAnswers
 from athensd.web.request import AthensSite
@@ -78,7 +82,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 FAST_LANE_BYTES = 32_000_000
 """As much of what was answered lately is kept in memory."""
-RELOADED = {"LogLevel", "FilterFile", "DownloadMode", "DownloadURL"}
+RELOADED = {
+    *("LogLevel", "FilterFile", "DownloadMode", "DownloadURL"),
+    *("BasicAuthUser", "BasicAuthPass", "UsersFile", "TokensFile", "RulesFile", "MetricsAuth"),
+}
 """The settings that SIGHUP changes."""
 
 
@@ -109,7 +116,8 @@ def _service(options: Options) -> AthensService:
     from twisted.internet import reactor as _reactor
 
     reactor: Any = _reactor  # its static type knows only what all reactors can
-    config = read_configuration(options["config-file"])
+    use_memory_sparingly()
+    config, certificate = _settings(options["config-file"])
     trace_export, traces = _traces(config, reactor)
     log_file = configure_logs(
         config.log_level,
@@ -185,13 +193,15 @@ def _service(options: Options) -> AthensService:
         origin=origin,
         sums=checksums,
         local=flight,
-        shared=WatchedFlight(kept.flight),
+        shared=kept.flight,
         client=client,
         changed=rendered.forget,
         # A validator is not asked about what nobody asked for, and of a clone nothing is saved.
         looks_ahead=config.fetch_ahead and not config.validator_hook and first_is_a_proxy(go_settings),
     )
-    answering = make_answering(config, go_settings, read_rules(config), parts, ground)
+    rules = read_rules(config)
+    answering = make_answering(config, go_settings, rules, parts, ground)
+    door = Doorkeeper(rules.keys, time.monotonic, in_thread)
     site = AthensSite(
         site_resource(
             # A validator wants to be asked each time.
@@ -203,6 +213,10 @@ def _service(options: Options) -> AthensService:
         log_file.access,
         most=connections_allowed(config.max_connections),
         most_of_one=config.max_connections_per_client,
+        prefix=config.path_prefix,
+        force_ssl=config.force_ssl,
+        proxies=Proxies(config.trusted_proxies),
+        door=door,
         timeout=config.client_timeout,
     )
     debug = under_way and DebugListener(
@@ -221,8 +235,7 @@ def _service(options: Options) -> AthensService:
     return AthensService(
         reactor,
         site,
-        config.listen.host,
-        config.listen.port,
+        make_listeners(reactor, config, certificate),
         shutdown_timeout=config.shutdown_timeout,
         log_observer=TwistedEvents(),
         kill=[go.kill, log_file.flush],
@@ -243,8 +256,15 @@ def _service(options: Options) -> AthensService:
             lambda: _all_stopped(observers),
             lambda: log_file.gather(None),
         ],
-        reload=lambda: Deferred.fromCoroutine(_reload(config, options["config-file"], answering, rendered, in_thread)),
+        reload=lambda: Deferred.fromCoroutine(
+            _reload(config, options["config-file"], answering, door, rendered, certificate, in_thread)
+        ),
     )
+
+
+def _settings(name: str | None) -> tuple[Config, Certificate | None]:
+    config = read_configuration(name)
+    return config, read_certificate(config)
 
 
 def _traces(config: Config, reactor: Any) -> tuple[TraceExport, Traces] | tuple[None, None]:
@@ -274,17 +294,23 @@ async def _reload(
     running: Config,
     name: str | None,
     answering: Answering,
+    door: Doorkeeper,
     rendered: RenderedAnswers,
+    certificate: Certificate | None,
     in_thread: Callable[..., Any],
 ) -> None:
     """Read the settings and rules again and take over what can be changed while running; a fault changes nothing."""
     try:
         wanted = read_configuration(name)
         rules = await in_thread(read_rules, wanted)  # large ones take a while
+        pair = certificate and certificate.read_again()
     except Unusable as error:
         log.error("the configuration stays as it was", problems=str(error))
         return
     answering.gate.filter, answering.misses.modes = rules.filter, rules.modes
+    door.change(rules.keys)
+    if certificate and pair:
+        certificate.use(pair)
     rendered.clear()
     later = ", ".join(key for key in changes(running, wanted) if key not in RELOADED)
     set_log_level("info")  # else the answer might not be seen

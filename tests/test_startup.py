@@ -10,6 +10,8 @@ import pytest
 
 from athensd.config.load import load
 from athensd.config.settings import Config
+from athensd.doors.door import Keys
+from athensd.doors.rules import Access
 from athensd.policy.download_mode import DownloadMode
 from athensd.policy.filter import Action
 from athensd.startup import (
@@ -144,3 +146,56 @@ def test_connections(monkeypatch: pytest.MonkeyPatch, most: int, wanted: int, al
     monkeypatch.setattr(resource, "setrlimit", lambda which, limits: taken.append(limits))
     assert connections_allowed(wanted) == allowed
     assert taken == [(most, most)]
+
+
+def test_nobody_is_asked_for_anything_by_default() -> None:
+    """Without settings the doors are open."""
+    assert read_rules(Config()).keys == Keys()
+    assert not Keys().closed
+
+
+@pytest.mark.parametrize("setting", ["UsersFile", "TokensFile", "RulesFile"])
+def test_an_empty_file_closes_the_doors(tmp_path: Path, setting: str) -> None:
+    """Whoever names a file wants them closed, even if nobody is in it yet."""
+    (tmp_path / "file").write_text("# nobody yet\n")
+    keys = read_rules(load(f"{setting} = '{tmp_path / 'file'}'", {})).keys
+    assert (keys.closed, keys.access) == (True, Access())
+
+
+def test_who_may_come_in(tmp_path: Path) -> None:
+    """All files are read together: a rule may name a group that only a token is in."""
+    (tmp_path / "tokens").write_text(f"ci sha256:{'0' * 64} build\n")
+    (tmp_path / "rules").write_text("allow build a.test\n")
+    text = f"BasicAuthUser = 'go'\nBasicAuthPass = 'x'\nMetricsAuth = false\nTokensFile = '{tmp_path / 'tokens'}'\n"
+    keys = read_rules(load(f"{text}RulesFile = '{tmp_path / 'rules'}'", {})).keys
+    assert (keys.closed, keys.user, keys.password, keys.metrics) == (True, "go", "x", False)
+    assert [rule.who for rule in keys.access.rules] == ["build"]
+    assert [token.name for token in keys.tokens.values()] == ["ci"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ("BasicAuthUser = 'go'", "BasicAuthUser and BasicAuthPass must both be set, or neither"),
+        ("BasicAuthPass = 'sekret'", "BasicAuthUser and BasicAuthPass must both be set, or neither"),
+        ("UsersFile = 'none'", "the users in none cannot be read: No such file or directory"),
+        ("TokensFile = 'bad'", "bad, line 1: must be NAME sha256:HEX"),
+        ("UsersFile = 'bad'", "bad, line 1: must be NAME:HASH"),
+        ("RulesFile = 'bad'", "bad, line 1: must be allow, deny or hide"),
+    ],
+)
+def test_doors_that_cannot_be_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: str, says: str) -> None:
+    """Then athensd does not start, rather than be open, and says why without a secret."""
+    monkeypatch.chdir(tmp_path)
+    Path("bad").write_text("sekret\n")
+    with pytest.raises(Unusable) as caught:
+        read_rules(load(settings, {}))
+    assert str(caught.value).startswith(says)
+    assert "sekret" not in str(caught.value)
+
+
+def test_users_need_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is named with the way to install it."""
+    monkeypatch.setattr("athensd.startup.find_spec", lambda name: None)
+    with pytest.raises(Unusable, match="UsersFile needs the library bcrypt: pip install"):
+        read_rules(load("UsersFile = 'users'", {}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from collections.abc import Callable
@@ -130,6 +131,13 @@ def token(value: str) -> str:
     return word
 
 
+def user_name(value: str) -> str:
+    """A name as Basic authentication can send it."""
+    if ":" in value:
+        raise ValueError("has a colon in it; no client can send such a name")
+    return value
+
+
 def log_level(value: str) -> str:
     """The level for a name that Athens' logger takes, in any case."""
     levels = {"trace": "debug", "warn": "warning", "fatal": "error", "panic": "error"}
@@ -159,6 +167,31 @@ def listen(default: Listen) -> Callable[[str | int], Listen]:
         return Listen((match[1] or "").strip("[]") or default.host, int(match[2]))
 
     return check
+
+
+def file_mode(value: str) -> int:
+    """The permissions of a file, in octal as chmod takes them."""
+    if not re.fullmatch("0?[0-7]{3}", value):
+        raise ValueError(f'is {shown(value)}; it must be as in "0660"')
+    return int(value, 8)
+
+
+def path_prefix(value: str) -> str:
+    """The beginning of all paths, without a slash at its end; empty where there is none."""
+    prefix = value.rstrip("/")
+    if not re.fullmatch(r"(?:/(?!\.{1,2}(?:/|$))[\w.~-]+)*", prefix, re.ASCII):
+        raise ValueError(f'is {shown(value)}; it must be as in "/go" or "/go/proxy"')
+    return prefix
+
+
+def networks(values: list[str]) -> tuple[str, ...]:
+    """Addresses and networks in the form of CIDR, and ``unix``."""
+    for value in values:
+        try:
+            _ = value.strip() == "unix" or ipaddress.ip_network(value.strip())
+        except ValueError:
+            raise ValueError(f'has {shown(value)}; it may have "unix" and networks as in "10.0.0.0/8"') from None
+    return tuple(value.strip() for value in values)
 
 
 def shown(value: object) -> str:

@@ -67,6 +67,20 @@ class Config:
     max_connections: int = 10_000
     max_connections_per_client: int = 0
     listen: Listen = field(factory=Listen)
+    endpoints: tuple[str, ...] = ()
+    unix_socket: str = ""
+    unix_socket_mode: int = 0o660
+    tls_cert_file: str = ""
+    tls_key_file: str = ""
+    force_ssl: bool = False
+    path_prefix: str = ""
+    trusted_proxies: tuple[str, ...] = ()
+    basic_auth_user: str = ""
+    basic_auth_pass: str = field(default="", repr=False)
+    users_file: str = ""
+    tokens_file: str = ""
+    rules_file: str = ""
+    metrics_auth: bool = True
     storage_type: str = "memory"
     storage_cache_bytes: int = 10_000_000_000
     index_type: str = "none"

@@ -29,6 +29,11 @@ def matches(globs: str, path: str) -> bool:
     return any(_matches_beginning(glob.removesuffix("/"), path) for glob in globs.split(","))
 
 
+def are_well_formed(globs: str) -> bool:
+    """Whether each of the comma-separated globs can match something."""
+    return all(glob.strip("/") and _expression(glob.removesuffix("/")) is not None for glob in globs.split(","))
+
+
 def _matches_beginning(glob: str, path: str) -> bool:
     elements = path.split("/")
     count = glob.count("/") + 1

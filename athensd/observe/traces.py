@@ -58,6 +58,7 @@ ATTRIBUTES = {
     "route": "http.route",
     "status": "http.response.status_code",
     "url": "url.full",
+    "user": "user.name",
     "version": "go.module.version",
 }
 """What facts are called in a span: the names of the semantic conventions where they have one."""

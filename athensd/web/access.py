@@ -32,6 +32,7 @@ def write_event(event: dict[str, Any]) -> None:
 def line(this: Step, method: str) -> dict[str, Any]:
     """The line of a request that is over."""
     facts = this.facts
+    user = facts.get("user")
     return {
         "event": "incoming request",
         "http-method": method,
@@ -43,5 +44,6 @@ def line(this: Step, method: str) -> dict[str, Any]:
         "ms": round(this.seconds * 1000, 2),
         "cache": facts["cache"],
         "client": facts["client"],
+        **({"user": user} if user else {}),
         "request-id": facts["request_id"],
     }

@@ -82,7 +82,8 @@ class DownloadRoutes:
         path = unescape_path(escaped)
         check_fetchable(path)
         request.module = path
-        request.private = matches(self._private, path)
+        request.private |= matches(self._private, path)
+        request.admit(path)
         return path
 
 

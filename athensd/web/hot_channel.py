@@ -11,6 +11,7 @@ import re
 import time
 from typing import Any, Protocol
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.protocol import connectionDone
 from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
@@ -18,6 +19,7 @@ from twisted.web.http import HTTPChannel, datetimeToString
 
 from athensd.steps import Step
 from athensd.web.access import Write, line, new_id
+from athensd.web.forwarded import UNIX, Client, Proxies, plain_address
 from athensd.web.rendered import Rendered, RenderedAnswers
 
 LONGEST = 4096
@@ -37,6 +39,9 @@ _PLAIN = re.compile(
 ).fullmatch
 
 
+_FORWARDED = re.compile(rb"\r\n(forwarded|x-forwarded-(?:for|proto|host)):[ \t]*([^\r\n]*)", re.IGNORECASE)
+
+
 class Lane(Protocol):
     """What a connection has to know of its site."""
 
@@ -44,6 +49,8 @@ class Lane(Protocol):
     draining: bool
     timeOut: float | None
     access: Write
+    force_ssl: bool
+    proxies: Proxies
 
     def gone(self, channel: object) -> None:
         """This connection is lost."""
@@ -53,7 +60,8 @@ class HotChannel(HTTPChannel):
     """HTTP/1.1 on one connection."""
 
     site: Lane
-    _client = ""
+    _peer: Client | None = None
+    _only_peer = False
     _active = 0.0
     _late: Any = None
 
@@ -65,10 +73,23 @@ class HotChannel(HTTPChannel):
             plain = _PLAIN(data)
             answer = answers.get(plain[1]) if plain else None
             if answer is not None:
-                self._give(answer, answers.now())
-                return
+                client = self.peer()
+                if not self._only_peer:
+                    client = self.site.proxies.client(client, lambda name: _values(name, data))
+                if client.secure or not self.site.force_ssl:
+                    self._give(answer, client.address, answers.now())
+                    return
         super().dataReceived(data)
         self._watch_head()
+
+    def peer(self) -> Client:
+        """Who is at the other end of the connection."""
+        if self._peer is None:
+            transport: Any = self.transport
+            self._peer = Client(address_of(transport.getPeer()), self.isSecure())
+            # Then no header says anything that the lane has to know.
+            self._only_peer = not self.site.force_ssl and self._peer.address not in self.site.proxies
+        return self._peer
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
@@ -101,16 +122,13 @@ class HotChannel(HTTPChannel):
             and not getattr(transport, "_tempDataLen", 0)
         )
 
-    def _give(self, answer: Rendered, now: float) -> None:
+    def _give(self, answer: Rendered, client: str, now: float) -> None:
         began = time.perf_counter()
         if now > self._active + 1:  # not each time: it takes a microsecond
             self._active = now
             self.resetTimeout()
-        if not self._client:
-            transport: Any = self.transport
-            self._client = getattr(transport.getPeer(), "host", "")
         request_id = new_id()
-        facts = {**answer.facts, "client": self._client, "request_id": request_id}
+        facts = {**answer.facts, "client": client, "request_id": request_id}
         differs = {b"id": request_id.encode(), b"date": _date()}
         if answer.since is not None:
             facts["age"] = age = now - answer.since
@@ -157,6 +175,18 @@ class HotChannel(HTTPChannel):
             transport.write(rest)
             if len(rest) < answer.length - sent:
                 transport.abortConnection()  # the file became shorter: what was promised is not padded
+
+
+def address_of(peer: object) -> str:
+    """The address of Twisted's address: an IP address, or that of all sockets of this machine."""
+    if isinstance(peer, UNIXAddress):
+        return UNIX
+    host = getattr(peer, "host", "")
+    return plain_address(host) or host
+
+
+def _values(name: bytes, head: bytes) -> list[bytes]:
+    return [value for found, value in _FORWARDED.findall(head) if found.lower() == name]
 
 
 class _Clock:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from klein import Klein
@@ -13,7 +13,7 @@ from klein import Klein
 from athensd import __version__
 from athensd.blob import BytesBlob
 from athensd.errors import InvalidRequest, NotFound, Unsupported
-from athensd.interfaces import ICatalog, IIndex, IStorage
+from athensd.interfaces import ICatalog, IIndex, IndexLine, IStorage, Page
 from athensd.web.download import JSON, TEXT
 from athensd.web.reply import NEVER, Content, send
 from athensd.web.request import AthensRequest
@@ -95,7 +95,9 @@ class PageRoutes:
         if not ICatalog.providedBy(self._storage):
             raise Unsupported("this store cannot list what it holds")
         size = _number(request, "pagesize", PAGE_SIZE)
-        page = await ICatalog(self._storage).page(_argument(request, "token"), min(size, LARGEST_PAGE))
+        page = await _seen_page(
+            ICatalog(self._storage), _argument(request, "token"), min(size, LARGEST_PAGE), request.sees
+        )
         answer: dict[str, Any] = {
             "modules": [{"module": version.path, "version": version.version} for version in page.versions]
         }
@@ -105,7 +107,8 @@ class PageRoutes:
 
     async def _index_lines(self, request: AthensRequest) -> None:
         since = _time(_argument(request, "since"))
-        lines = await self._index.since(since, min(_number(request, "limit", INDEX_LIMIT), INDEX_LIMIT))
+        limit = min(_number(request, "limit", INDEX_LIMIT), INDEX_LIMIT)
+        lines = await _seen_lines(self._index, since, limit, request.sees)
         text = b"".join(
             _json_line(
                 {
@@ -123,6 +126,30 @@ class PageRoutes:
             raise NotFound('there are no metrics to be had here (StatsExporter is not "prometheus")')
         text, type = await self._metrics(request.getHeader("accept") or "")
         await _send(request, text, type)
+
+
+async def _seen_page(catalog: ICatalog, token: str, size: int, sees: Callable[[str], bool]) -> Page:
+    """A page of what may be seen.  It ends with such a version too, for its token may name the last one."""
+    while True:
+        page = await catalog.page(token, size)
+        seen = [version for version in page.versions if sees(version.path)]
+        if not page.next or (seen and seen[-1] is page.versions[-1]):
+            return Page(seen, page.next)
+        if seen:
+            size = list(page.versions).index(seen[-1]) + 1
+        else:
+            token = page.next
+
+
+async def _seen_lines(index: IIndex, since: datetime, limit: int, sees: Callable[[str], bool]) -> Sequence[IndexLine]:
+    """So many lines of what may be seen; fewer are the end."""
+    seen: list[IndexLine] = []
+    while True:
+        lines = await index.since(since, limit)
+        seen += (line for line in lines if sees(line.version.path))
+        if len(lines) < limit or len(seen) >= limit:
+            return seen[:limit]
+        since = lines[-1].when + timedelta(microseconds=1)
 
 
 async def _send(request: AthensRequest, body: bytes, type: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote_to_bytes
 
-from athensd.errors import InvalidPath
+from athensd.errors import InvalidPath, Redirected
 
 LONGEST = 2048
 """No module path with a version comes near: file systems end a name at 255 bytes."""
@@ -24,9 +24,32 @@ PAGES = {
     b"/index": "index",
     b"/metrics": "metrics",
 }
+HEALTH = {"healthz", "readyz"}
+"""The routes of probes, which are answered whoever asks and however."""
+OUTSIDE = {b"/healthz", b"/readyz", b"/metrics", b"/robots.txt"}
+"""What is found without the prefix too, since whoever asks for it may not know of one."""
 _MODULE = re.compile(rb"/(?!/)[\x21-\x7e]+/(?:@v/(?:(list)|[\x21-\x2e\x30-\x7e]+\.(info|mod|zip))|@(latest))")
 _SUMDB = re.compile(rb"/sumdb/[\x21-\x7e]+/(?:supported|latest|(?:lookup|tile)/[\x21-\x7e]+)")
 _EMPTY_OR_DOTS = re.compile(rb"//|/\.{1,2}(?:/|\Z)")
+
+
+def below(raw: bytes, prefix: bytes) -> bytes:
+    """A path without the prefix that all of ours begin with (empty, or ``/`` and no slash at its end).
+
+    As in Athens, ``/`` above the prefix is for load balancers, who ask whether anybody is there.  Raises
+    ``InvalidPath`` for other paths that are not below it.
+    """
+    if not prefix:
+        return raw
+    if raw.startswith(prefix + b"/"):
+        return raw[len(prefix) :]
+    if raw == prefix:
+        raise Redirected(f"{prefix.decode()}/")
+    if raw == b"/":
+        return b"/healthz"
+    if raw in OUTSIDE:
+        return raw
+    raise InvalidPath(f"there is nothing at this path; all that is here is below {prefix.decode()}/")
 
 
 def route_of(raw: bytes) -> str:

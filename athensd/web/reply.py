@@ -16,10 +16,12 @@ from athensd.errors import (
     InvalidRequest,
     Mismatch,
     NotFound,
+    NotLoggedIn,
     Overloaded,
     Redirected,
     StorageFailed,
     TimedOut,
+    TooManyFailures,
     Unsupported,
     UpstreamFailed,
     VerificationFailed,
@@ -37,6 +39,7 @@ STATUS: dict[type[AthensError], tuple[int, str]] = {
     NotFound: (404, A_MINUTE),
     Gone: (410, A_MINUTE),
     Forbidden: (403, NEVER),
+    NotLoggedIn: (401, NEVER),
     Redirected: (307, NEVER),
     Conflict: (409, NEVER),
     VerificationFailed: (502, NEVER),
@@ -44,6 +47,7 @@ STATUS: dict[type[AthensError], tuple[int, str]] = {
     UpstreamFailed: (502, NEVER),
     TimedOut: (504, NEVER),
     Overloaded: (503, NEVER),
+    TooManyFailures: (429, NEVER),
     StorageFailed: (500, NEVER),
     Unsupported: (501, NEVER),
 }
@@ -146,6 +150,8 @@ def refuse(request: Request, error: AthensError, request_id: str, private: bool 
     if isinstance(error, Redirected):
         status = error.status
         request.setHeader("Location", error.url)
+    if isinstance(error, NotLoggedIn):
+        request.setHeader("WWW-Authenticate", 'Basic realm="athensd"')
     retry_after = error.retry_after if isinstance(error, Overloaded) else None
     return refuse_with(request, status, kept_by(caching, private), str(error), request_id, retry_after)
 

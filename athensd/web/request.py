@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from typing import Any, AnyStr
+from urllib.parse import quote
 
 import structlog
 from twisted.internet.defer import Deferred
@@ -15,12 +16,15 @@ from twisted.web.server import Request, Site
 
 from athensd import __version__
 from athensd.blob import BytesBlob
-from athensd.errors import InvalidPath
+from athensd.doors.door import Doorkeeper
+from athensd.doors.rules import ANONYMOUS
+from athensd.errors import AthensError, InvalidRequest, Redirected
 from athensd.interfaces import Blob
 from athensd.steps import Step
 from athensd.web.access import Write, line, new_id, write_event
-from athensd.web.hot_channel import MATTERS, HotChannel
-from athensd.web.paths import route_of
+from athensd.web.forwarded import UNIX, Client, Proxies
+from athensd.web.hot_channel import MATTERS, HotChannel, address_of
+from athensd.web.paths import HEALTH, below, route_of
 from athensd.web.rendered import Rendered, RenderedAnswers, render_body, render_head
 from athensd.web.reply import NEVER, refuse, refuse_with
 
@@ -29,18 +33,21 @@ METHODS = (b"GET", b"HEAD")
 NOBODY_WAITED = 499
 """What the log has for a status when the client left before there was one, as nginx has it."""
 log = structlog.get_logger()
+_AS_THEY_ARE = "/%:=&?~#+!$,;'@()*[]"
 _USERINFO = re.compile(r"//[^/]*@")
 MOST_NAMED = 100
 """So many clients are named in the log at a time when connections are refused."""
 LARGEST = 1 << 20
 """A file of more bytes is not for the fast lane, which sends all at once."""
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?")
 _GOOD_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
 class AthensRequest(Request):
     """A request as ``AthensSite`` makes it.
 
-    Its ``route`` is what it asks for, in a word.  Routes fill in ``module``, ``version``, ``cache``, the ``age`` of a
+    Its ``route`` is what it asks for, in a word, and its ``path`` has no prefix.  ``client`` is who asks, as far as
+    trusted proxies tell.  Routes fill in ``module``, ``version``, ``cache``, the ``age`` of a
     changeable answer in seconds, and whether the module is ``private``.
     """
 
@@ -49,6 +56,8 @@ class AthensRequest(Request):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.request_id = ""
+        self.client = Client("", False)
+        self.asker = ANONYMOUS
         self.route = "none"
         self.module = ""
         self.version = ""
@@ -66,6 +75,9 @@ class AthensRequest(Request):
         self.setHeader("Athens-Request-ID", self.request_id)
         channel: Any = self.channel
         self.site = channel.site
+        self.client = self.site.proxies.client(
+            channel.peer(), lambda name: self.requestHeaders.getRawHeaders(name) or ()
+        )
         self.site.busy.add(self)
         self._changes = self.site.rendered.changes if self.site.rendered else 0
         if self.site.draining:
@@ -74,13 +86,47 @@ class AthensRequest(Request):
         self._step = Step("request", self._known(), apart=True, caller=self._caller()).open()
         with self._step.inside(), structlog.contextvars.bound_contextvars(**{"request-id": self.request_id}):
             refusal = self._refusal()
-            if refusal is None:
+            if refusal is not None:
+                self._end(refusal)
+            elif self.site.door is None or self.site.door.stands_open(self.route):
                 super().process()
-                return
+            else:
+                Deferred.fromCoroutine(self._come_in(self.site.door))
+
+    async def _come_in(self, door: Doorkeeper) -> None:
+        """Go on when it is known who asks."""
+        self.setHeader("Vary", "Authorization")
+        refusal = b""
+        try:
+            self.asker = await door.asker(self.getHeader("authorization"), self.client.address)
+        except AthensError as error:
+            refusal = refuse(self, error, self.request_id)
+        except Exception:
+            log.exception("unexpected error")
+            refusal = refuse_with(self, 500, NEVER, "athensd failed; its log says why", self.request_id)
+        if self._disconnected:
+            return
+        if refusal:
+            self._end(refusal)
+            return
+        self.private = bool(self.asker.name)
+        super().process()
+
+    def _end(self, body: bytes) -> None:
+        """Answer without the router."""
         self.setHeader("Server", SERVER)
         self.setHeader("Date", datetimeToString())
-        self.write(refusal)
+        self.write(body)
         self.finish()
+
+    def admit(self, path: str) -> None:
+        """Raise the reason why the asker may not have this module, if there is one."""
+        if self.site.door is not None:
+            self.site.door.admit(self.asker, path)
+
+    def sees(self, path: str) -> bool:
+        """Whether the asker may know that there is this module."""
+        return self.site.door is None or self.site.door.sees(self.asker, path)
 
     def handleContentChunk(self, data: bytes) -> None:
         """No request of ours has a body; what is sent all the same is not kept."""
@@ -151,8 +197,10 @@ class AthensRequest(Request):
 
     def _refusal(self) -> bytes | None:
         try:
+            self.path = below(self.path, self.site.prefix)
             self.route = route_of(self.path)
-        except InvalidPath as error:
+            self._force_ssl()
+        except AthensError as error:
             return refuse(self, error, self.request_id)
         if self.method not in METHODS:
             self.setHeader("Allow", "GET, HEAD")
@@ -160,13 +208,25 @@ class AthensRequest(Request):
             return refuse_with(self, 405, NEVER, text, self.request_id)
         return None
 
+    def _force_ssl(self) -> None:
+        """Send whoever has no secure connection to where there is one; 301, as in Athens.  Probes stay."""
+        if self.site.force_ssl and not self.client.secure and self.route not in HEALTH:
+            raise Redirected(f"https://{self.asked_host()}{quote(self.uri, safe=_AS_THEY_ARE)}", 301)
+
+    def asked_host(self) -> str:
+        """The host, perhaps with a port, under which the client knows us.  Raises ``InvalidRequest``."""
+        host = self.client.host or self.getHeader("host") or "localhost"
+        if not _HOST.fullmatch(host):
+            raise InvalidRequest("the Host of this request is no host")
+        return host
+
     def _known(self) -> dict[str, object]:
         """What is known from the start."""
         return {
             "method": self.method.decode() if self.method in METHODS else "other",
             # Who asks for a whole URL, as of a forwarding proxy, may have put a password into it.
-            "path": _USERINFO.sub("//", self.path.decode("ascii", "replace"))[:512],
-            "client": getattr(self.getClientAddress(), "host", ""),
+            "path": _USERINFO.sub("//", self.uri.partition(b"?")[0].decode("ascii", "replace"))[:512],
+            "client": self.client.address,
             "request_id": self.request_id,
         }
 
@@ -178,6 +238,7 @@ class AthensRequest(Request):
             "version": self.version,
             "cache": self.cache,
             "age": self.age,
+            **({"user": self.asker.name} if self.asker.name else {}),
         }
 
     def _caller(self) -> dict[str, str]:
@@ -216,17 +277,26 @@ class AthensSite(Site):
         *,
         most: int = 0,
         most_of_one: int = 0,
+        prefix: str = "",
+        force_ssl: bool = False,
+        proxies: Proxies = Proxies(),  # noqa: B008 - it never changes
+        door: Doorkeeper | None = None,
         **kwargs: Any,
     ) -> None:
         """``rendered``: the answers of the fast lane, if it is to be used.  ``access`` writes the lines of requests.
 
-        There are at most ``most`` connections at a time, ``most_of_one`` from one address; 0 is no limit.
+        There are at most ``most`` connections at a time, ``most_of_one`` from one address that is no proxy of ours; 0
+        is no limit.  All paths begin with ``prefix``.  ``force_ssl`` serves clients with a secure connection alone.
         """
         super().__init__(resource, requestFactory=AthensRequest, **kwargs)
         self.rendered = rendered
         self.access = access
         self.busy: set[AthensRequest] = set()
         self.draining = False
+        self.prefix = prefix.encode()
+        self.force_ssl = force_ssl
+        self.proxies = proxies
+        self.door = door
         self._most, self._most_of_one = most, most_of_one
         self._channels: dict[Any, str] = {}
         self._of_one: Counter[str] = Counter()
@@ -235,11 +305,11 @@ class AthensSite(Site):
 
     def buildProtocol(self, addr: Any) -> Any:
         """A channel; or ``None``, which closes the connection, when there are enough of them."""
-        host = getattr(addr, "host", "")
+        host = address_of(addr)
         if 0 < self._most <= len(self._channels):
             self._refuse("MaxConnections", host)
             return None
-        if 0 < self._most_of_one <= self._of_one[host]:
+        if 0 < self._most_of_one <= self._of_one[host] and host != UNIX and host not in self.proxies:
             self._refuse("MaxConnectionsPerClient", host)
             return None
         channel = super().buildProtocol(addr)
@@ -261,6 +331,10 @@ class AthensSite(Site):
         if host not in self._refused and len(self._refused) < MOST_NAMED:
             self._refused.add(host)
             log.warning("connections refused", bound=bound, client=host)
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """What TLS offers to a client: our channel has no HTTP/2."""
+        return [b"http/1.1"]
 
     @property
     def connections(self) -> int:

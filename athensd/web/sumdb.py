@@ -13,7 +13,7 @@ from athensd.gomod.escape import unescape_path, unescape_version
 from athensd.gomod.version import ModuleVersion, is_canonical_for
 from athensd.sumdb.tile import Tile, parse_tile_path
 from athensd.web.download import TEXT
-from athensd.web.reply import A_MINUTE, FOR_EVER, Content, send
+from athensd.web.reply import A_MINUTE, FOR_EVER, Content, kept_by, send
 from athensd.web.request import AthensRequest
 
 BYTES = "application/octet-stream"
@@ -52,6 +52,7 @@ class SumDBRoutes:
         module, _, version = path.removeprefix("lookup/").partition("@")
         found = ModuleVersion(unescape_path(module), unescape_version(version))
         request.module, request.version = found.path, found.version
+        request.admit(found.path)
         if found.path in self._exempt:
             raise Forbidden(f"{found.path}: this proxy asks no checksum database about it; put it into your GONOSUMDB")
         if not is_canonical_for(found.path, found.version):
@@ -62,7 +63,8 @@ class SumDBRoutes:
         request.cache = answer.state
         request.age = answer.age
         request.setHeader("X-Cache", answer.state)
-        await send(request, Content(BytesBlob(answer.data), type, caching if answer.proven else A_MINUTE, answer.age))
+        caching = kept_by(caching if answer.proven else A_MINUTE, request.private)
+        await send(request, Content(BytesBlob(answer.data), type, caching, answer.age))
 
 
 def _tile(path: str) -> Tile:

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from athensd.gomod.pattern import matches
+from athensd.gomod.pattern import are_well_formed, matches
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,15 @@ def test_many_stars_take_no_time():
     start = time.process_time()
     assert not matches("a*" * 40 + "b", "a" * 4000)
     assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize("globs", ["a", "a/", "*", "a/*/b,c", "[a-z]x", r"a\*"])
+def test_well_formed(globs):
+    """Each glob can match something."""
+    assert are_well_formed(globs)
+
+
+@pytest.mark.parametrize("globs", ["", "/", "a,", ",a", "a,,b", "[a", "a/[", "a,[]"])
+def test_not_well_formed(globs):
+    """One that matches nothing whatever the path is a mistake."""
+    assert not are_well_formed(globs)

@@ -65,11 +65,16 @@ def start(directory: Path, goproxy: str, **settings: str) -> Daemon:
             stdout=out,
             stderr=subprocess.STDOUT,
         )
+    return started(process, log)
+
+
+def started(process: subprocess.Popen[bytes], log: Path) -> Daemon:
+    """Wait until it serves; it has a ``url`` if it has a port."""
     until = time.monotonic() + 20
     while time.monotonic() < until and process.poll() is None:
         for line in log.read_text().splitlines():
             if '"Starting application"' in line:
-                return Daemon(process, f"http://127.0.0.1:{json.loads(line)['tcpPort']}", log)
+                return Daemon(process, f"http://127.0.0.1:{json.loads(line).get('tcpPort')}", log)
         time.sleep(0.02)
     process.kill()
     raise AssertionError(f"athensd did not start: {log.read_text()}")

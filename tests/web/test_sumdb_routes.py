@@ -8,6 +8,8 @@ import pytest
 
 from athensd.checksums.database import UnprovenDatabase
 from athensd.checksums.verifier import Exempt
+from athensd.doors.door import Doorkeeper, Keys
+from athensd.doors.rules import parse_rules
 from athensd.errors import UpstreamFailed
 from athensd.sumdb.record import parse_lookup
 from athensd.web.download import DownloadRoutes
@@ -17,7 +19,7 @@ from athensd.web.sumdb import SumDBRoutes
 from tests.checksums.fakes import FakeSource, House, filled, flipped
 from tests.fakes import Steps
 from tests.rig.sumdb import Database, Signer
-from tests.web.fakes import Daemon, Response, check_refusal
+from tests.web.fakes import Daemon, Response, at_once, check_refusal
 
 NAME = "/sumdb/sum.example.test"
 LOOKUP = f"{NAME}/lookup/example.test/!big@v1.0.0"
@@ -39,6 +41,7 @@ class Served:
         daemon = Daemon(root / "daemon")
         routes = SumDBRoutes(databases, exempt)
         daemon.site = AthensSite(site_resource(DownloadRoutes(daemon.proxy, ""), daemon.pages, routes), timeout=None)
+        self.daemon = daemon
         self.ask = daemon.ask
 
     @property
@@ -75,6 +78,17 @@ def test_a_lookup(served: Served) -> None:
     again = served.ask(LOOKUP.replace("!", "%21"))
     assert (again.body, again.headers["x-cache"]) == (answer.body, "hit")
     assert served.asked == []
+
+
+def test_a_lookup_of_what_one_may_not_have(served: Served) -> None:
+    """The database is not asked about it; who may have it gets an answer that is for himself."""
+    rules = parse_rules("group ours go\nallow ours example.test\nhide * example.test\nallow anonymous *", "rules")
+    keys = Keys(closed=True, user="go", password="x", access=rules)
+    served.daemon.site.door = Doorkeeper(keys, served.daemon.clock.seconds, at_once)
+    hidden = served.ask(LOOKUP)
+    assert (hidden.status, hidden.lines[0], served.asked) == (404, "example.test/Big: not found", [])
+    answer = served.daemon.ask(LOOKUP, headers={"Authorization": "Basic Z286eA=="})
+    assert (answer.status, answer.headers["cache-control"]) == (200, FOR_EVER.replace("public", "private"))
 
 
 def test_a_tile(served: Served) -> None:
