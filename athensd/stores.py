@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -26,7 +27,7 @@ from athensd.bucket.gcs import GcsBucket, google_token, no_token
 from athensd.bucket.s3 import S3Bucket
 from athensd.bucket.s3_credentials import S3Key, fixed_key, s3_keys
 from athensd.bucket.s3_place import S3Place, minio_place
-from athensd.config.backends import LockConfig
+from athensd.config.backends import LockConfig, Storage
 from athensd.config.settings import Config
 from athensd.errors import StorageFailed
 from athensd.flight.bucket import BucketLeases
@@ -52,6 +53,7 @@ from athensd.storage.disk import DiskStorage
 from athensd.storage.external import ExternalStorage
 from athensd.storage.external_server import ExternalServer
 from athensd.storage.memory import MemoryStorage
+from athensd.storage.mongo import MongoStorage
 
 EXTRAS = {"s3": "s3", "minio": "s3", "gcp": "gcp", "azureblob": "azureblob", "mongo": "mongo"}
 EXTRAS |= {"redis": "redis", "redis-sentinel": "redis", "mysql": "mysql", "postgres": "postgres"}
@@ -59,8 +61,15 @@ EXTRAS |= {"redis": "redis", "redis-sentinel": "redis", "mysql": "mysql", "postg
 
 
 log = structlog.get_logger()
-_SETTINGS = {"s3": "s3", "minio": "minio", "gcp": "gcp", "azureblob": "azure_blob", "external": "external"}
-"""Where a datastore's settings are."""
+_PLACE: dict[str, Callable[[Storage], object]] = {
+    "s3": attrgetter("s3.endpoint", "s3.region", "s3.bucket"),
+    "minio": attrgetter("minio.endpoint", "minio.bucket"),
+    "gcp": attrgetter("gcp.bucket"),
+    "azureblob": attrgetter("azure_blob.endpoint", "azure_blob.account_name", "azure_blob.container_name"),
+    "mongo": attrgetter("mongo.url", "mongo.database", "mongo.collection"),
+    "external": attrgetter("external.url"),
+}
+"""Which store it is, of those on other machines."""
 
 
 @frozen
@@ -94,16 +103,18 @@ class Kept:
 def make_kept(config: Config, ground: Ground, local: IFlight) -> Kept:
     """What the settings choose; ``local`` are the flights of this process, which are to be stopped first."""
     bucket = make_bucket(config, ground)
-    storage = make_storage(config, ground, bucket, local)
+    origin = make_storage(config, ground, bucket)
+    storage = _cached(origin, config, ground, local)
     flight = _flight(config, ground, bucket, local)
     index, ends = _index(config, ground)
-    return Kept(
-        storage,
-        index,
-        flight,
-        [lambda: _look_at(storage), *([index.start] if isinstance(index, LateIndex) else [])],
-        [*([flight.stop] if isinstance(flight, LeasedFlight) else []), *ends],
-    )
+    start = [lambda: _look_at(storage)]
+    stop = [*([flight.stop] if isinstance(flight, LeasedFlight) else []), *ends]
+    if isinstance(index, LateIndex):
+        start.append(index.start)
+    if isinstance(origin, MongoStorage):
+        start.append(origin.start)
+        stop.append(origin.close)
+    return Kept(storage, index, flight, start, stop)
 
 
 def _look_at(storage: IStorage) -> None:
@@ -129,19 +140,27 @@ def make_bucket(config: Config, ground: Ground) -> IBucket | None:
         return makers[config.storage_type](config, ground)
 
 
-def make_storage(config: Config, ground: Ground, bucket: IBucket | None, local: IFlight) -> IStorage:
-    """The datastore, with copies on this machine of what is on another."""
+def make_storage(config: Config, ground: Ground, bucket: IBucket | None) -> IStorage:
+    """The datastore itself, wherever it is."""
     if config.storage_type == "disk":
         return DiskStorage(Path(config.storage.disk.root_path).absolute(), ground.store_spool, ground.in_thread)
     if config.storage_type == "memory":
         return MemoryStorage(ground.store_spool)
-    remote = _remote(config, ground, bucket)
-    if not config.storage_cache_bytes:
-        return remote
+    if bucket is not None:
+        return BucketStorage(bucket, FolderLayout() if config.storage_type == "minio" else DownloadLayout())
+    with _chosen("StorageType", config.storage_type):
+        return _mongo(config, ground) if config.storage_type == "mongo" else _external(config, ground)
+
+
+def _cached(storage: IStorage, config: Config, ground: Ground, local: IFlight) -> IStorage:
+    """With copies on this machine of what is on another."""
+    if config.storage_type not in _PLACE or not config.storage_cache_bytes:
+        return storage
     # Of this store, and of this process: what is kept of another store is not in this one.
-    name = hashlib.sha256(repr(attrgetter(_SETTINGS[config.storage_type])(config.storage)).encode()).hexdigest()[:16]
+    place = repr(_PLACE[config.storage_type](config.storage))
+    name = hashlib.sha256(re.sub("//[^/]*@", "//", place).encode()).hexdigest()[:16]
     return CachedStorage(
-        remote,
+        storage,
         root=take_place(ground.work_place / "cache" / name),
         spool=ground.spool,
         flight=local,
@@ -151,11 +170,21 @@ def make_storage(config: Config, ground: Ground, bucket: IBucket | None, local: 
     )
 
 
-def _remote(config: Config, ground: Ground, bucket: IBucket | None) -> IStorage:
-    """A datastore on another machine."""
-    if bucket is not None:
-        return BucketStorage(bucket, FolderLayout() if config.storage_type == "minio" else DownloadLayout())
+def _mongo(config: Config, ground: Ground) -> IStorage:
+    # At level debug it shows every command.
+    logging.getLogger("pymongo").setLevel(logging.INFO)
+    mongo = config.storage.mongo
+    return MongoStorage(
+        mongo.url,
+        ground.in_thread,
+        database=mongo.database,
+        collection=mongo.collection,
+        cert_path=mongo.cert_path,
+        insecure=mongo.insecure_conn,
+    )
 
+
+def _external(config: Config, ground: Ground) -> IStorage:
     def local(name: str) -> IStorage:
         return DiskStorage(ground.store_place / "external" / name, ground.store_spool, ground.in_thread)
 

@@ -95,8 +95,6 @@ def opened(reactor: Any, config: Config, *, new: bool = False) -> Iterator[Store
     root = Path(config.storage.disk.root_path)
     if config.storage_type == "disk" and not new and not root.is_dir():
         raise Unusable(f"there is no directory {root}")
-    # Copies that a daemon keeps are its own.
-    config = evolve(config, storage_cache_bytes=0)
     agent = outgoing(reactor, config)
 
     async def in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -107,7 +105,7 @@ def opened(reactor: Any, config: Config, *, new: bool = False) -> Iterator[Store
     store_spool = spool if store_place == work_place else _spool(store_place)
     try:
         ground = Ground(reactor, plain_client(agent), in_thread, spool, work_place, store_spool, store_place)
-        storage = make_storage(config, ground, make_bucket(config, ground), MemoryFlight())
+        storage = make_storage(config, ground, make_bucket(config, ground))
         yield Store(config, ground, agent, storage)
     finally:
         for each in {spool, store_spool}:

@@ -1,8 +1,11 @@
 """The documents of MongoDB: ours, one a file, and those of Athens, one a version.
 
-Ours is ``{_id: "<path>@<version>.<kind>", module, version, kind}`` with ``data``, or for a zip with where it is in GridFS.
-MongoDB itself lets in one document of an ``_id``: so an insert is the publishing of a file, and the first writer wins.
-They are in a collection of their own, beside the one of Athens, of which documents are only read and deleted.
+Ours is ``{_id: "<path>@<version>.<kind>", module, version, kind}`` with ``data``, or for a zip with ``file``,
+``length`` and ``chunkSize``, which say where it is in GridFS.  MongoDB itself lets in one document of an ``_id``: so an
+insert is the publishing of a file, and the first writer wins.  (Conditional updates of one document by several would do
+as well in MongoDB, but not in all that speaks as it does: FerretDB 1 loses some of them.)
+
+They are in a collection of their own.  Athens' documents are read, and deleted, but never changed.
 
 Everything here blocks.
 """
@@ -61,7 +64,7 @@ class MongoDocuments:
     def insert(self, version: ModuleVersion, kind: Kind, value: Stored) -> Stored | None:
         """What is stored now: this, or what was there before.  Nothing, if that has been deleted in the meantime."""
         name = f"{version}.{kind.value}"
-        document = {"_id": name, "module": version.path, "version": version.version, "kind": kind.value}
+        document: dict[str, Any] = {"_id": name, "module": version.path, "version": version.version, "kind": kind.value}
         if isinstance(value, StoredZip):
             document |= {"file": value.file, "length": Int64(value.length), "chunkSize": value.part}
         else:
@@ -72,6 +75,11 @@ class MongoDocuments:
             there = self._ours.find_one({"_id": name})
             return _value(there) if there else None
         return value
+
+    def put(self, version: ModuleVersion, kind: Kind, value: Stored) -> Stored | None:
+        """The same where Athens may have stored something, too."""
+        found = self._of_athens(version, kind)
+        return self.insert(version, kind, value) if found is None else found
 
     def has_any(self, version: ModuleVersion) -> bool:
         """Whether anything of a version is there."""

@@ -6,7 +6,6 @@ found by that name, and whoever looks for files by their right names never sees 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, BinaryIO, cast
 
@@ -14,9 +13,9 @@ from attrs import frozen
 from bson.int64 import Int64
 from bson.objectid import ObjectId
 from gridfs.errors import CorruptGridFile
-from gridfs.synchronous.grid_file import GridOut
+from gridfs.grid_file import GridOut
+from pymongo.cursor import Cursor
 from pymongo.errors import BulkWriteError
-from pymongo.synchronous.cursor import Cursor
 
 from athensd.errors import VerificationFailed
 from athensd.gomod.version import ModuleVersion
@@ -25,9 +24,6 @@ from athensd.storage.mongo_server import Documents
 
 PART = 255 * 1024
 """The size of a part, as every driver has it."""
-BATCH = 16
-"""How many parts are sent or read at a time."""
-
 _UNFINISHED = "athensd: unfinished"
 _ALREADY_THERE = 11000
 _CANDIDATES = 20
@@ -40,6 +36,10 @@ class StoredZip:
     file: Any
     length: int
     part: int
+
+    def size(self, number: int) -> int:
+        """The length of one of its parts."""
+        return min(self.part, self.length - number * self.part)
 
 
 class MongoFiles:
@@ -55,28 +55,31 @@ class MongoFiles:
         self._files.create_index([("filename", 1), ("uploadDate", 1)])
         self._parts.create_index([("files_id", 1), ("n", 1)], unique=True)
 
-    def begin(self, version: ModuleVersion, length: int, now: datetime) -> StoredZip:
-        """A new file that has no parts yet."""
-        zip_ = StoredZip(ObjectId(), length, PART)
-        self._files.insert_one(
-            {
-                "_id": zip_.file,
-                "length": Int64(length),
-                "chunkSize": PART,
-                "uploadDate": now,
-                "filename": _UNFINISHED,
-                "metadata": {"module": version.path, "version": version.version},
-            }
-        )
-        return zip_
+    def new(self, length: int) -> StoredZip:
+        """A file that is to be begun."""
+        return StoredZip(ObjectId(), length, PART)
 
-    def add(self, zip_: StoredZip, parts: list[dict[str, Any]]) -> None:
-        """Write some of its parts.  Those that are there already were sent before, over a connection that broke off."""
+    def begin(self, zip_: StoredZip, version: ModuleVersion, now: datetime) -> None:
+        """Make a file that has no parts yet; it may be there already."""
+        document = {
+            "length": Int64(zip_.length),
+            "chunkSize": zip_.part,
+            "uploadDate": now,
+            "filename": _UNFINISHED,
+            "metadata": {"module": version.path, "version": version.version},
+        }
+        self._files.update_one({"_id": zip_.file}, {"$set": document}, upsert=True)
+
+    def add(self, zip_: StoredZip, first: int, data: bytes) -> None:
+        """Write some of its parts, the first of which has this number."""
+        pieces = (data[at : at + zip_.part] for at in range(0, len(data), zip_.part))
+        parts = [{"files_id": zip_.file, "n": first + at, "data": piece} for at, piece in enumerate(pieces)]
         try:
             self._parts.insert_many(parts, ordered=False)
         except BulkWriteError as error:
             faults = error.details or {}
             codes = {fault["code"] for fault in faults.get("writeErrors", ())}
+            # What is there already was sent before, over a connection that broke off.
             if codes != {_ALREADY_THERE} or faults.get("writeConcernErrors"):
                 raise
 
@@ -101,12 +104,14 @@ class MongoFiles:
     def leftovers(self, before: datetime, most: int) -> list[tuple[ModuleVersion, StoredZip]]:
         """Files that were begun before then and are not named, with the version for which they were meant."""
         found = self._files.find({"filename": _UNFINISHED, "uploadDate": {"$lt": before}}).limit(most)
-        return [(ModuleVersion(file["metadata"]["module"], file["metadata"]["version"]), _stored(file)) for file in found]
+        return [
+            (ModuleVersion(file["metadata"]["module"], file["metadata"]["version"]), _stored(file)) for file in found
+        ]
 
-    def read(self, zip_: StoredZip, first: int, end: int) -> Cursor[dict[str, Any]]:
-        """The parts from ``first`` up to, and without, ``end``, as they come, a batch at a time."""
+    def read(self, zip_: StoredZip, first: int, end: int, batch: int) -> Cursor[dict[str, Any]]:
+        """The parts from ``first`` up to, and without, ``end``, in order; so many are asked for at a time."""
         wanted = {"files_id": zip_.file, "n": {"$gte": first, "$lt": end}}
-        return self._parts.find(wanted, {"_id": 0, "n": 1, "data": 1}).sort("n", 1).batch_size(BATCH)
+        return self._parts.find(wanted, {"_id": 0, "n": 1, "data": 1}).sort("n", 1).batch_size(batch)
 
     def of_athens(self, version: ModuleVersion) -> StoredZip | None:
         """The file that Athens wrote for a version, if it is whole.
@@ -125,12 +130,6 @@ class MongoFiles:
         except (VerificationFailed, CorruptGridFile):
             return False
         return bool(members) and all(member.name.startswith(f"{version}/") for member in members)
-
-
-def parts_of(zip_: StoredZip, first: int, data: bytes) -> list[dict[str, Any]]:
-    """The documents of some parts, the first of which has this number."""
-    pieces: Iterable[bytes] = (data[at : at + zip_.part] for at in range(0, len(data), zip_.part))
-    return [{"files_id": zip_.file, "n": first + at, "data": piece} for at, piece in enumerate(pieces)]
 
 
 def _stored(file: dict[str, Any]) -> StoredZip:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
-from urllib.parse import parse_qs, urlsplit
 
 import pymongo
 from bson.errors import BSONError
+from pymongo.database import Database
 from pymongo.errors import (
     AutoReconnect,
     CursorNotFound,
     DocumentTooLarge,
+    ExecutionTimeout,
     NetworkTimeout,
     OperationFailure,
     PyMongoError,
@@ -20,7 +21,7 @@ from pymongo.errors import (
     WriteConcernError,
 )
 from pymongo.read_preferences import ReadPreference
-from pymongo.synchronous.database import Database
+from pymongo.server_description import ServerDescription
 from pymongo.write_concern import WriteConcern
 
 from athensd.errors import StorageFailed
@@ -28,15 +29,16 @@ from athensd.errors import StorageFailed
 Documents = Database[dict[str, Any]]
 T = TypeVar("T")
 
-SELECTION = 5.0
-"""How many seconds a new primary is waited for, or a server of which nothing is known yet."""
-PROBE = 0.5
-"""The same for a server that was not there a moment ago."""
+PROBE = 1.0
+"""How many seconds a server has to refuse or to answer; who does neither is waited for longer.
+
+The library looks anew every half a second.
+"""
 
 # They stand above what the address says.
 _LIMITS = {
     "connectTimeoutMS": 5_000,
-    "serverSelectionTimeoutMS": int(SELECTION * 1000),
+    "serverSelectionTimeoutMS": 5_000,  # a new primary is elected in about that time
     "socketTimeoutMS": 30_000,
     "waitQueueTimeoutMS": 30_000,
 }
@@ -79,14 +81,25 @@ class MongoServer:
 
     def close(self) -> None:
         """Leave the server."""
-        self._client.close()
+        with pymongo.timeout(PROBE):  # it says good-bye
+            self._client.close()
 
     def _probe(self) -> None:
-        """See whether what was away has come back; otherwise each caller would keep a thread for seconds."""
-        members = self._client.topology_description.server_descriptions().values()
-        if all(not member.is_server_type_known and member.error for member in members):
+        """See whether anybody is there; else each caller would keep a thread for as long as a new primary may take."""
+        if any(member.is_server_type_known for member in self._members()):
+            return
+        try:
             with pymongo.timeout(PROBE):
                 self._client.admin.command("ping")
+        except ServerSelectionTimeoutError:
+            # Those of whom no error is known are not away but slow.
+            if all(member.error for member in self._members()):
+                raise
+        except (NetworkTimeout, ExecutionTimeout):
+            pass
+
+    def _members(self) -> Iterable[ServerDescription]:
+        return self._client.topology_description.server_descriptions().values()
 
 
 def reason(error: Exception) -> str:
@@ -128,10 +141,12 @@ def _client(url: str, cert_path: str, insecure: bool) -> pymongo.MongoClient[dic
         try:
             ssl.create_default_context(cafile=cert_path)
         except OSError as error:
-            raise ValueError(f"Storage.Mongo.CertPath: no certificates can be read from it ({error.strerror})") from error
+            raise ValueError(
+                f"Storage.Mongo.CertPath: no certificates can be read from it ({error.strerror})"
+            ) from error
         options |= {"tls": True, "tlsCAFile": cert_path}
-    if insecure and (cert_path or _wants_tls(url)):
-        options["tlsAllowInvalidCertificates"] = True
+    if insecure:
+        options["tlsAllowInvalidCertificates"] = True  # which does not mean that there must be TLS
     try:
         # It starts threads when it connects, which a process that becomes a daemon afterwards would lose.
         return pymongo.MongoClient(url, connect=False, tz_aware=True, appname="athensd", **options)
@@ -141,9 +156,3 @@ def _client(url: str, cert_path: str, insecure: bool) -> pymongo.MongoClient[dic
             "Storage.Mongo.URL is no address of MongoDB: mongodb://user:password@host:27017/?option=value, "
             "where : / ? # [ ] @ % in a password are written as %3A and so on"
         ) from None
-
-
-def _wants_tls(url: str) -> bool:
-    address = urlsplit(url)
-    options = {name.lower(): values[-1] for name, values in parse_qs(address.query).items()}
-    return options.get("tls", options.get("ssl", "")) == "true" or address.scheme == "mongodb+srv"
