@@ -38,6 +38,7 @@ class Ahead:
     _waiting: deque[ModuleVersion] = field(init=False, factory=deque)
     _seen: OrderedDict[ModuleVersion, None] = field(init=False, factory=OrderedDict)
     _under_way: int = field(init=False, default=0)
+    _going_on: bool = field(init=False, default=False)
 
     async def fetch(self, version: ModuleVersion, kind: Kind) -> Blob:
         """As the stash does it."""
@@ -63,10 +64,16 @@ class Ahead:
         self._go_on()
 
     def _go_on(self) -> None:
-        while self._waiting and self._under_way < AT_ONCE:
-            version = self._waiting.popleft()
-            self._under_way += 1
-            aside("ahead", partial(self._ahead, version), module=version.path, version=version.version)
+        if self._going_on:  # what is stored here is read at once: a loop, and no recursion
+            return
+        self._going_on = True
+        try:
+            while self._waiting and self._under_way < AT_ONCE:
+                version = self._waiting.popleft()
+                self._under_way += 1
+                aside("ahead", partial(self._ahead, version), module=version.path, version=version.version)
+        finally:
+            self._going_on = False
 
     async def _ahead(self, version: ModuleVersion) -> None:
         try:

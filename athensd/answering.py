@@ -61,7 +61,7 @@ def make_answering(
     config: Config, go_settings: Mapping[str, str], rules: Rules, parts: Parts, ground: Ground
 ) -> Answering:
     """The verbs as the settings want them."""
-    freshness = _freshness(config, parts.local)
+    freshness = _freshness(config, parts.local, parts.changed)
 
     def published(version: ModuleVersion) -> None:
         freshness.learn(version)
@@ -92,7 +92,7 @@ def make_answering(
     gate = Gate(
         _proxy(config, parts.storage, parts.origin, misses, freshness, ground),
         rules.filter,
-        _proxy(config, NoStorage(), parts.origin, passing, _freshness(config, watched), ground),
+        _proxy(config, NoStorage(), parts.origin, passing, _freshness(config, watched, parts.changed), ground),
         config.global_endpoint.rstrip("/") if config.filter_direct == "redirect" else "",
         _validate(config, parts.client, ground.reactor),
     )
@@ -113,13 +113,14 @@ def _proxy(
     )
 
 
-def _freshness(config: Config, flight: IFlight) -> Freshness:
+def _freshness(config: Config, flight: IFlight, changed: Callable[[str], None]) -> Freshness:
     return Freshness(
         flight,
         time.monotonic,
         fresh=config.list_fresh,
         stale=config.list_stale,
         absent=config.not_found_fresh,
+        changed=changed,
     )
 
 

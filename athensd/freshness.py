@@ -56,11 +56,13 @@ class Freshness:
         stale: float = 86_400,
         absent: float = 60,
         size: int = 20_000,
+        changed: Callable[[str], None] = lambda path: None,
     ) -> None:
         self._flight = flight
         self._now = now
         self._fresh, self._stale, self._absent = fresh, stale, absent
         self._size = size
+        self._changed = changed
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._learned: OrderedDict[str, set[str]] = OrderedDict()
 
@@ -115,9 +117,12 @@ class Freshness:
 
     def learn(self, version: ModuleVersion) -> None:
         """This version exists: no answer from now on may lack it, and no "not there" about its module is believed."""
-        for key in [key for key in self._keys_of(version) if key in self._entries]:
-            if isinstance(self._entries[key].value, NotFound):
-                del self._entries[key]
+        gone = [key for key in self._keys_of(version) if key in self._entries]
+        gone = [key for key in gone if isinstance(self._entries[key].value, NotFound)]
+        for key in gone:
+            del self._entries[key]
+        if gone or (not is_pseudo(version.version) and version.version not in self._learned.get(version.path, ())):
+            self._changed(version.path)
         if not is_pseudo(version.version):
             self._learned.setdefault(version.path, set()).add(version.version)
             self._learned.move_to_end(version.path)

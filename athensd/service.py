@@ -98,9 +98,12 @@ class AthensService(Service):
         except TimedOut as error:
             log.warning("requests cut off", requests=len(self._site.busy), reason=str(error))
         for stop in self._stop:
-            result = stop()
-            if isawaitable(result):
-                await result
+            try:
+                result = stop()
+                if isawaitable(result):
+                    await result
+            except Exception:
+                log.exception("something could not be stopped")
 
     def stopService(self) -> Deferred[None]:
         super().stopService()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from treq.client import HTTPClient
 from twisted.application.service import IService
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, DeferredLock, gatherResults
 from twisted.internet.threads import deferToThreadPool
 from twisted.python import usage
 from twisted.python.threadable import isInIOThread
@@ -231,6 +231,7 @@ def _service(options: Options) -> AthensService:
             "fetches and refreshes under way": lambda: memory_flight.size,
         },
     )
+    reloading = DeferredLock()  # in their order: what was read last is what holds
     observers: list[Any] = [each for each in (trace_export, stats, debug) if each]
     return AthensService(
         reactor,
@@ -238,7 +239,7 @@ def _service(options: Options) -> AthensService:
         make_listeners(reactor, config, certificate),
         shutdown_timeout=config.shutdown_timeout,
         log_observer=TwistedEvents(),
-        kill=[go.kill, log_file.flush],
+        kill=[go.kill, lambda: log_file.flush(wait=False)],
         start=[
             lambda: log_file.gather(soon),
             *kept.start,
@@ -256,8 +257,10 @@ def _service(options: Options) -> AthensService:
             lambda: _all_stopped(observers),
             lambda: log_file.gather(None),
         ],
-        reload=lambda: Deferred.fromCoroutine(
-            _reload(config, options["config-file"], answering, door, rendered, certificate, in_thread)
+        reload=lambda: reloading.run(
+            lambda: Deferred.fromCoroutine(
+                _reload(config, options["config-file"], answering, door, rendered, certificate, in_thread)
+            )
         ),
     )
 

@@ -132,3 +132,30 @@ def test_bounds(stash: Stash) -> None:
     start(ahead.fetch(version("huge"), Kind.MOD))
     stash.held.pop(0).callback(None)
     assert len(ahead._waiting) <= MOST_WAITING
+
+
+def test_a_store_that_has_much(stash: Stash) -> None:
+    """Reading hundreds of go.mod files that are stored is a loop: none is lost, and the next are fetched as well."""
+    wide = [f"w{number}" for number in range(500)]
+    storage = Stored({name: mod() for name in wide})
+    stash.files[version("wide")] = BytesBlob(mod(*wide))
+    stash.files[version("next")] = BytesBlob(mod("a"))
+    ahead = Ahead(stash, storage, lambda each: True)
+    result_of(start(ahead.fetch(version("wide"), Kind.MOD)))
+    assert storage.opened == 500
+    result_of(start(ahead.fetch(version("next"), Kind.MOD)))
+    assert stash.asked[-1] in {"a.mod", "c.mod", "old.mod", "b.mod", "lost.mod"}
+
+
+class Stored(NoStorage):
+    """Has go.mod files."""
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self.files = {version(name): BytesBlob(text) for name, text in files.items()}
+        self.opened = 0
+
+    async def open(self, version: ModuleVersion, kind: Kind) -> Blob:
+        if version not in self.files:
+            return await super().open(version, kind)
+        self.opened += 1
+        return self.files[version]

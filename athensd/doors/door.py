@@ -64,8 +64,6 @@ class Doorkeeper:
         self._now = now
         self._in_thread = in_thread
         self._fits = fits
-        # With a key of this process alone: what is remembered of a password is of no use elsewhere.
-        self._key = os.urandom(32)
         self._proved: OrderedDict[bytes, float] = OrderedDict()
         self._failures: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
         self._under_way: dict[bytes, list[Deferred[bool]]] = {}
@@ -80,6 +78,8 @@ class Doorkeeper:
     def change(self, keys: Keys) -> None:
         """From now on these hold; what was proved by others is forgotten, and what failed by them."""
         self._keys = keys
+        # Of these keys alone, so nobody joins a password that is being compared with an old hash.
+        self._key = os.urandom(32)
         # A thousand rules take milliseconds, and the same few thousand modules are asked for all day.
         self._verdict_of = lru_cache(MOST)(keys.access.verdict)
         self._proved.clear()

@@ -130,18 +130,20 @@ class _Lines:
         elif first:
             self._soon(self.flush)
 
-    def flush(self) -> None:
-        """Give to the system what was gathered."""
-        with self._lock:
+    def flush(self, wait: bool = True) -> None:
+        """Give to the system what was gathered; without ``wait`` only if nobody does so now."""
+        if not self._lock.acquire(blocking=wait):
+            return
+        try:
             lines, self._waiting = self._waiting, []
-            if not lines:
-                return
-            text = "\n".join([*lines, ""])
-            try:
+            if lines:
+                text = "\n".join([*lines, ""])
                 self._stream.write(text.encode() if self._as_bytes else text)
                 self._stream.flush()
-            except (OSError, ValueError):  # the latter of a closed stream
-                pass
+        except (OSError, ValueError):  # the latter of a closed stream
+            pass
+        finally:
+            self._lock.release()
 
     debug = info = warning = error = critical = write  # as structlog calls it
 

@@ -193,7 +193,8 @@ def _redirected(url: str, location: str, what: str) -> str:
 
 def _is_rest(response: Any, wanted: str) -> bool:
     """Whether a 206 holds the bytes that were asked for."""
-    return bool(wanted) and _header(response, "content-range").startswith(wanted.replace("=", " "))
+    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", _header(response, "content-range"))
+    return found is not None and wanted == f"bytes={found[1]}-" and int(found[2]) + 1 == int(found[3])
 
 
 def _unreachable(url: str, what: str, error: BaseException) -> UpstreamFailed:

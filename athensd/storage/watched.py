@@ -38,8 +38,10 @@ class WatchedStorage:
 
     async def delete(self, version: ModuleVersion) -> None:
         with step("storage.delete", module=version.path, version=version.version):
-            await self._storage.delete(version)
-            self._deleted(version)
+            try:
+                await self._storage.delete(version)
+            finally:
+                self._deleted(version)  # part of it may be gone
 
     async def check(self) -> None:
         with step("storage.check"):

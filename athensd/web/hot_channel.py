@@ -20,6 +20,7 @@ from twisted.web.http import HTTPChannel, datetimeToString
 from athensd.steps import Step
 from athensd.web.access import Write, line, new_id
 from athensd.web.forwarded import UNIX, Client, Proxies, plain_address
+from athensd.web.pace import LEAST
 from athensd.web.rendered import Rendered, RenderedAnswers
 
 LONGEST = 4096
@@ -35,7 +36,8 @@ MATTERS = re.compile("|".join(_MATTERS), re.IGNORECASE)
 # One whole GET with well-formed headers, of which there must be one: HTTP/1.1 wants a Host.
 _PLAIN = re.compile(
     rb"GET (/[!->@-~]*) HTTP/1\.1\r\n"
-    rb"(?:(?!(?i:%b)[ \t]*:)[!#$%%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n)+\r\n" % "|".join(_MATTERS).encode()
+    rb"(?:(?!(?i:%b)[ \t]*:)[!#$%%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n){1,100}\r\n"
+    % "|".join(_MATTERS).encode()
 ).fullmatch
 
 
@@ -64,6 +66,7 @@ class HotChannel(HTTPChannel):
     _only_peer = False
     _active = 0.0
     _late: Any = None
+    _unsent = 0
 
     def dataReceived(self, data: bytes) -> None:
         """Answer at once what can be; the rest is for the parser."""
@@ -91,21 +94,44 @@ class HotChannel(HTTPChannel):
             self._only_peer = not self.site.force_ssl and self._peer.address not in self.site.proxies
         return self._peer
 
+    def requestDone(self, request: Any) -> None:
+        """One was answered; what has begun behind it has time of its own."""
+        self._forget_head()
+        super().requestDone(request)
+        self._watch_head()
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
-        if self._late is not None and self._late.active():
-            self._late.cancel()
+        self._forget_head()
         self.site.gone(self)
+
+    def timeoutConnection(self) -> None:
+        """Who takes what the lane has sent, at the least pace, is not idle."""
+        left = self._left()
+        if left and self.timeOut and self._unsent - left >= LEAST * self.timeOut:
+            self._unsent = left
+            self.setTimeout(self.timeOut)
+        else:
+            super().timeoutConnection()
+
+    def _left(self) -> int:
+        """How many bytes of what was sent the system has not taken."""
+        transport: Any = self.transport
+        buffered = len(getattr(transport, "dataBuffer", b"")) - getattr(transport, "offset", 0)
+        return buffered + getattr(transport, "_tempDataLen", 0)
 
     def _watch_head(self) -> None:
         """A request that has begun must arrive whole within the time that an idle client is given."""
         begun = bool(self._buffer or (self.requests and not self._handlingRequest))
         if begun and self._late is None and self.site.timeOut:
             self._late = self.callLater(self.site.timeOut, self._cut)
-        elif not begun and self._late is not None:
-            if self._late.active():
-                self._late.cancel()
-            self._late = None
+        elif not begun:
+            self._forget_head()
+
+    def _forget_head(self) -> None:
+        if self._late is not None and self._late.active():
+            self._late.cancel()
+        self._late = None
 
     def _cut(self) -> None:
         transport: Any = self.transport
@@ -138,6 +164,7 @@ class HotChannel(HTTPChannel):
             self._send_file(head, answer)
         else:
             self._send(head + (answer.body % differs if answer.names else answer.body))
+        self._unsent = self._left()
         this = Step("request", facts, apart=True)
         this.happened(began)
         if this.mark is None:

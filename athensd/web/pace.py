@@ -11,7 +11,7 @@ LEAST = 1024
 
 
 @contextmanager
-def paced(channel: Any, moved: Callable[[], int]) -> Iterator[None]:
+def paced(channel: Any, moved: Callable[[], int], waits: Callable[[], bool] = lambda: True) -> Iterator[None]:
     """A body being sent on a channel of ``AthensSite``; ``moved`` says how many bytes of it were taken until now.
 
     Where too few are taken within the time that the site gives an idle client, the connection is cut.
@@ -21,7 +21,7 @@ def paced(channel: Any, moved: Callable[[], int]) -> Iterator[None]:
 
     def look() -> None:
         nonlocal before, check
-        if moved() - before < LEAST * seconds:
+        if waits() and moved() - before < LEAST * seconds:
             channel.transport.abortConnection()
         else:
             before, check = moved(), channel.callLater(seconds, look)

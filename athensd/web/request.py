@@ -174,7 +174,10 @@ class AthensRequest(Request):
         ):
             return
         body, seconds = self._again
-        file = None if isinstance(body, BytesBlob) or body.length > LARGEST else body.file()
+        try:
+            file = None if isinstance(body, BytesBlob) or body.length > LARGEST else body.file()
+        except OSError:  # deleted meanwhile, or no descriptor is left
+            return
         if file is None and not isinstance(body, BytesBlob):
             return
         data = body.data if isinstance(body, BytesBlob) else b""

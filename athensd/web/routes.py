@@ -46,7 +46,8 @@ def _refused(request: AthensRequest, failure: Failure) -> bytes | Deferred[None]
     body = refuse(request, error, request.request_id, request.private)
     if isinstance(error, NotFound) and error.cached:
         request.cache = "negative"
-        if error.holds:
+        # Of a file the store is asked first, for another instance may have put it there by now.
+        if error.holds and request.route in {"list", "latest"}:
             request.again(BytesBlob(body), error.holds)
     return body
 

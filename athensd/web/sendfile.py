@@ -102,7 +102,7 @@ async def _send_chunks(request: Request, blob: Blob, start: int, stop: int) -> N
     gate = _Gate()
     request.registerProducer(gate, True)
     try:
-        with paced(request.channel, lambda: request.sentLength):
+        with paced(request.channel, lambda: request.sentLength, lambda: gate.closed):
             async for piece in blob.chunks(start, stop):
                 request.write(piece)
                 await gate.passed()
@@ -117,6 +117,10 @@ class _Gate:
 
     def __init__(self) -> None:
         self._waiting: Deferred[None] | None = None
+
+    @property
+    def closed(self) -> bool:
+        return self._waiting is not None
 
     async def passed(self) -> None:
         """Wait until more may be sent."""

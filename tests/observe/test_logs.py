@@ -431,3 +431,10 @@ def test_the_short_way(format: str) -> None:
     set_log_level("warning")
     made.access(dict(event))
     assert len(stream.getvalue().splitlines()) == 2
+
+
+def test_an_end_in_the_middle_of_a_line(tmp_path: Path) -> None:
+    """Who is about to end the process does not wait for a stream that takes nothing, nor for whoever writes to it."""
+    made = configure_logs("info", "json", (tmp_path / "log").open("w"))
+    with made._lines._lock:
+        made.flush(wait=False)

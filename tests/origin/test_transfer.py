@@ -485,15 +485,18 @@ async def test_a_small_body_that_breaks(room: Room) -> None:
         assert len(broken.asked) >= 3
 
 
+@pytest.mark.parametrize("span", [(5, len(BODY) - 1), (1000, len(BODY) - 2)])
 @ensureDeferred
-async def test_another_range_than_asked_for_is_no_answer(room: Room, tmp_path: Path) -> None:
-    """A 206 of other bytes is not put behind those that are there."""
+async def test_another_range_than_asked_for_is_no_answer(room: Room, tmp_path: Path, span: tuple[int, int]) -> None:
+    """A 206 of other bytes, or not of all that are left, is not put behind those that are there."""
+    begin, last = span
     first = iter([True])
 
     def handle(request: Any) -> Any:
         if next(first, False):
             return cut(BODY, 1000, ETag='"e"')(request)
-        return answer(BODY[5:], 206, Content_Range=f"bytes 5-{len(BODY) - 1}/{len(BODY)}", ETag='"e"')(request)
+        rest = BODY[begin : last + 1]
+        return answer(rest, 206, Content_Range=f"bytes {begin}-{last}/{len(BODY)}", ETag='"e"')(request)
 
     server = room.serve(handle)
     await failure(room.transfer().file(f"{server.url}/x", WHAT, LIMIT, tmp_path / "x"), UpstreamFailed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from athensd.blob import BytesBlob
-from athensd.errors import NotFound
+from athensd.errors import NotFound, StorageFailed
 from athensd.interfaces import ICatalog, IStorage, Kind
 from athensd.spool import Spool
 from athensd.storage.memory import MemoryStorage
@@ -53,3 +53,17 @@ def test_a_catalog_only_where_there_is_one(tmp_path):
     plain = WatchedStorage(Plain())
     assert IStorage.providedBy(plain)
     assert not ICatalog.providedBy(plain)
+
+
+def test_who_is_told_of_what_is_gone(tmp_path):
+    """Also when the store gives up in the middle: by then a part may be gone."""
+    gone = []
+
+    class Failing(MemoryStorage):
+        async def delete(self, version):
+            raise StorageFailed("in the middle")
+
+    for kind, error in ((MemoryStorage, NotFound), (Failing, StorageFailed)):
+        with pytest.raises(error):
+            result_of(WatchedStorage(kind(Spool(tmp_path / kind.__name__)), gone.append).delete(M))
+    assert gone == [M, M]

@@ -140,7 +140,7 @@ class Daemon:
         self.storage = storage(self.disk)
         self.index = MemoryIndex()
         self.flight = MemoryFlight()
-        self.freshness = Freshness(self.flight, self.clock.seconds)
+        self.freshness = Freshness(self.flight, self.clock.seconds, changed=self.rendered.forget)
         stash = Stash(
             storage=self.storage,
             origin=self.origin,

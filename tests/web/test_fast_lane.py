@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from athensd.blob import BytesBlob, FileBlob
 from athensd.gomod.version import ModuleVersion
+from athensd.interfaces import Kind
 from athensd.web.hot_channel import HotChannel
 from tests.fakes import Steps, result_of, start
 from tests.web.fakes import ESCAPED, PATH, VERSION, Connection, Daemon, parse
@@ -290,3 +292,49 @@ def test_nobody_can_tell(tmp_path: Path) -> None:
         taken += one.transport.value().count(b"HTTP/1.1 200 OK\r\n")
     assert taken > 600
     assert parse(with_lane.connect().send(PLAIN % INFO.encode())).status == 200
+
+
+def test_a_file_that_cannot_be_opened_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That an answer cannot be kept is no matter of who has got it: his connection goes on."""
+    daemon = Daemon(tmp_path)
+    daemon.ask(ZIP)
+    opened = FileBlob.file
+    left = [FileBlob.file]
+
+    def once(blob: FileBlob) -> Any:
+        if not left:
+            raise OSError(24, "Too many open files")
+        return left.pop()(blob)
+
+    monkeypatch.setattr(FileBlob, "file", once)
+    connection = daemon.connect()
+    connection.send(PLAIN % ZIP.encode())
+    monkeypatch.setattr(FileBlob, "file", opened)
+    assert daemon.site.busy == set()
+    connection.transport.clear()
+    assert connection.send(PLAIN % INFO.encode()).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_what_was_learned(daemon: Daemon) -> None:
+    """As soon as one answer names a version no other may lack it, not even one that was rendered."""
+    daemon.clock.advance(30)
+    daemon.origin.versions.append("v1.1.0")
+    assert daemon.ask(LIST).body == b"v1.0.0\n"
+    daemon.ask(f"{ESCAPED}/@v/v1.1.info")
+    daemon.freshness.learn(ModuleVersion(PATH, "v1.1.0"))
+    assert daemon.ask(LIST).body == b"v1.0.0\nv1.1.0\n"
+
+
+def test_what_another_instance_has_stored(daemon: Daemon) -> None:
+    """A file that was not there is looked for in the store each time: another may have put it there."""
+    version = ModuleVersion(PATH, "v3.0.0+incompatible")
+    path = f"{ESCAPED}/@v/{version.version}.mod"
+    assert [daemon.ask(path).status for _ in range(3)] == [404, 404, 404]
+    result_of(start(daemon.disk.put(version, Kind.MOD, BytesBlob(b"module m\n"))))
+    assert daemon.ask(path).status == 200
+
+
+def test_many_headers(daemon: Daemon, parsed: list[bytes]) -> None:
+    """A request with more headers than anybody sends is for the parser, which has a limit."""
+    daemon.connect().send(b"GET %b HTTP/1.1\r\nHost: x\r\n%b\r\n" % (INFO.encode(), b"a:\r\n" * 600))
+    assert len(parsed) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -138,3 +139,38 @@ def test_too_many_of_one_client(daemon: Daemon) -> None:
     assert connect(daemon, "192.0.2.2")
     first.hang_up()
     assert connect(daemon, "192.0.2.1")
+
+
+def test_a_store_that_is_slow() -> None:
+    """While it is not the client who is waited for he is not cut off."""
+    channel = Channel()
+    with paced(channel, lambda: 0, lambda: False):
+        channel.clock.advance(600)
+        assert not channel.transport.disconnected
+
+
+def test_requests_that_end_in_the_middle_of_the_next(timed: Daemon) -> None:
+    """Each request behind another has a minute of its own, however the pieces fall."""
+    connection = timed.connect()
+    connection.send(REQUEST[:9])
+    for _ in range(20):
+        timed.clock.advance(20)
+        connection.send(REQUEST[9:] + REQUEST[:9])
+    assert not connection.transport.disconnected
+    assert connection.transport.value().count(b"200 OK") == 20
+
+
+def test_who_takes_slowly_what_the_lane_sent(timed: Daemon) -> None:
+    """A client that has got more than it can take is not idle as long as it takes some."""
+    connection = timed.connect()
+    connection.send(REQUEST)
+    channel = connection.protocol
+    transport: Any = connection.transport
+    transport.dataBuffer = bytes(300 * LEAST)
+    channel._unsent = len(transport.dataBuffer)
+    for _ in range(4):
+        transport.dataBuffer = transport.dataBuffer[70 * LEAST :]
+        timed.clock.advance(60)
+        assert not transport.disconnecting
+    timed.clock.advance(60)
+    assert transport.disconnecting
