@@ -39,6 +39,14 @@ backends = {
     "users": ["bcrypt>=4.0"],
 }
 
+
+def found(*patterns: str) -> list[str]:
+    """The files that are there, relative to this one."""
+    return sorted(str(path.relative_to(here)) for pattern in patterns for path in here.glob(pattern))
+
+
+documentation = ["mkdocs-material>=9.5,<10"]
+
 setup(
     name="athensd",
     version=version,
@@ -51,7 +59,12 @@ setup(
     packages=[*find_packages(include=["athensd", "athensd.*"]), "twisted.plugins"],
     # Makes an editable install a path entry, where twistd's plugin scan looks; an import finder it cannot see.
     package_dir={"": "."},
-    package_data={"athensd": ["py.typed"]},
+    package_data={"athensd": ["py.typed"], "athensd.web.html": ["style.css"]},
+    # For an environment made of a wheel; an image is made of the package alone, without these.
+    data_files=[
+        ("share/athensd", found("etc/athens.toml", "packaging/systemd/*")),
+        *((f"share/man/man{section}", found(f"packaging/man/*.{section}")) for section in (1, 8)),
+    ],
     entry_points={"console_scripts": ["athensd = athensd.cli.main:main"]},
     install_requires=[
         "attrs>=23.1",
@@ -73,9 +86,14 @@ setup(
         "fast": ["orjson>=3.9", "zlib-ng>=0.5"],
         **backends,
         **exporters,
+        # Builds the pages of docs/ (script/docs).
+        "docs": documentation,
         "test": [
-            *chain(*exporters.values(), *backends.values()),
+            *chain(*exporters.values(), *backends.values(), documentation),
+            # Packages are built without a network, by what is here.
+            *("build>=1.2", "setuptools>=68", "wheel>=0.43"),
             "hypothesis>=6.100",
+            "kubernetes-validate>=1.30",
             "mypy>=1.10",
             "mypy-zope>=1.0.5",
             "pytest>=8.0",

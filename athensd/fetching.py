@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 from twisted.web.client import HTTPConnectionPool
@@ -23,6 +25,7 @@ from athensd.origin.bounded import BoundedOrigin
 from athensd.origin.chain import ChainOrigin, Hop, OffOrigin, parse_goproxy
 from athensd.origin.credentials import GITHUB, Credentials, netrc_hosts, uncovered
 from athensd.origin.folder import FolderOrigin
+from athensd.origin.logins import without_login
 from athensd.origin.transfer import Transfer, split_credentials
 from athensd.origin.upstream import UpstreamOrigin
 from athensd.outbound.agent import make_agent
@@ -78,6 +81,8 @@ def make_chain(
     def origin(where: str) -> IOrigin:
         if where in special:
             return special[where]
+        if _is_this_one(where, config):
+            raise Unusable(f"GOPROXY has {without_login(where)}, which is this proxy itself: it would wait for itself")
         if where.startswith("file:"):
             return BoundedOrigin(FolderOrigin(where, in_thread), "folder", config.protocol_workers, config.queue_length)
         upstream = UpstreamOrigin(where, transfer)
@@ -132,6 +137,14 @@ def make_checksums(
         refuse=config.sum_db_away == "refuse",
     )
     return served, checksums
+
+
+def _is_this_one(where: str, config: Config) -> bool:
+    """Whether an upstream is where we listen ourselves: on this machine, and at our own port."""
+    parts = urlsplit(where)
+    default = {"http": 80, "https": 443}.get(parts.scheme)
+    here = parts.hostname in {"localhost", "127.0.0.1", "::1", socket.gethostname(), config.listen.host or None}
+    return here and (parts.port or default) == config.listen.port and not (config.endpoints or config.unix_socket)
 
 
 def _hops(go_settings: Mapping[str, str]) -> Sequence[Hop]:

@@ -27,13 +27,14 @@ _MODULE = click.option(
 _JOBS = click.option(
     "-j", "--jobs", type=click.IntRange(1, 64), default=8, show_default=True, help="So many versions at a time."
 )
+_FILE = click.argument("file", metavar="[FILE]", required=False, type=click.Path(dir_okay=False))
 _EXITS = "Exit status: 0 nothing is wrong, 1 something is (each thing is a line), 2 it could not be done."
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="athensd")
 def main() -> None:
-    """Work on the stores of athensd, the Go module proxy.
+    """Look after athensd, the Go module proxy, and its stores.
 
     Everything here may be done while daemons use the same store.  The daemon itself is started by: twistd athens
     """
@@ -101,6 +102,78 @@ def import_(**options: Any) -> None:
     from athensd.cli.verbs import import_folder
 
     run(lambda reactor: import_folder(reactor, **options))
+
+
+@main.command(epilog=_EXITS)
+@click.argument("what", metavar="WHAT...", nargs=-1, required=True)
+@click.option(
+    "--url", metavar="URL", help="The daemon, perhaps with user:password@ (default: on this machine, by its settings)."
+)
+@_CONFIG
+@_JOBS
+def warm(**options: Any) -> None:
+    """Have a running daemon fetch and store what a build will need.
+
+    WHAT is a go.mod, a go.sum, a vendor/modules.txt, or MODULE@VERSION.  Of each version .zip, .info and .mod are asked
+    for; of those that go.sum names for their go.mod alone, that.  What is stored already is quickly there, so a run
+    that was cut short is simply started again.
+
+    A login is taken from the URL, or from the file that NETRC names, or from ~/.netrc.
+    """
+    from athensd.cli.run import run
+    from athensd.cli.warm import warm_server
+
+    run(lambda reactor: warm_server(reactor, **options))
+
+
+@main.command(epilog="Exit status: 0 it is explained, 2 it could not be done.")
+@click.argument("version", metavar="MODULE@VERSION")
+@_CONFIG
+@click.option("--json", "as_json", is_flag=True, help="As a JSON document.")
+def explain(**options: Any) -> None:
+    """Say what holds for a version, and what of it is stored.
+
+    Named are the verdict and line of the filter, the download mode, where it would be fetched from and in which order,
+    whether the checksum database is asked, the validator, the lock, and the files with their sizes and hash.  Nothing
+    but the store is asked.
+    """
+    from athensd.cli.explain import explain_version
+    from athensd.cli.run import run
+
+    run(lambda reactor: explain_version(reactor, **options))
+
+
+@main.group(short_help="Look at the settings.")
+def config() -> None:
+    """Look at the settings: those of a file (default: athens.toml here, if there is one) and the environment."""
+
+
+@config.command("check", epilog=_EXITS)
+@_FILE
+def config_check(**options: Any) -> None:
+    """Say everything that is wrong with the settings.
+
+    The files that they name are read too: filter, download modes, users, tokens, rules, certificate, credentials.  No
+    other machine is asked anything, and no store is opened.
+    """
+    from athensd.cli.run import run
+    from athensd.cli.settings import check_settings
+
+    run(lambda reactor: check_settings(reactor, **options))
+
+
+@config.command("show", epilog=_EXITS)
+@_FILE
+@click.option("--changed", is_flag=True, help="Only what differs from its default.")
+def config_show(**options: Any) -> None:
+    """Show every setting, and where it comes from: the default, the file, or a variable of the environment.
+
+    Secrets are shown as ***, those in addresses too; what is empty is shown as empty.
+    """
+    from athensd.cli.run import run
+    from athensd.cli.settings import show_settings
+
+    run(lambda reactor: show_settings(reactor, **options))
 
 
 if __name__ == "__main__":

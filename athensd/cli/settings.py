@@ -1,0 +1,104 @@
+"""The verbs of ``athensd config``: what is wrong with the settings, and what they are."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+from attrs import evolve
+
+from athensd.checksums.served import parse_sumdbs
+from athensd.config.report import report
+from athensd.config.settings import Config
+from athensd.fetching import outgoing, proxies
+from athensd.startup import (
+    DEFAULT_FILE,
+    Unusable,
+    ask_go,
+    check_hgrc,
+    find_go,
+    read_configuration,
+    read_netrc,
+    read_rules,
+)
+
+WRONG = 1
+# The settings whose files are read together; those of each are read whatever is wrong with the others.
+_RULES = [
+    ["filter_file"],
+    ["download_mode", "download_url"],
+    ["basic_auth_user", "basic_auth_pass"],
+    ["users_file"],
+    ["tokens_file", "rules_file"],
+]
+
+
+async def check_settings(reactor: Any, *, file: str | None) -> int:
+    """``athensd config check``."""
+    found = list(_problems(reactor, file))
+    for problem in found:
+        click.echo(problem)
+    click.echo(f"problems: {len(found)}")
+    return WRONG if found else 0
+
+
+async def show_settings(_reactor: Any, *, file: str | None, changed: bool) -> int:
+    """``athensd config show``.  Raises ``Unusable`` for what ``config check`` would name first."""
+    config = read_configuration(file)
+    name = file or DEFAULT_FILE
+    text = Path(name).read_text() if file or Path(name).exists() else ""
+    for setting in report(config, text, os.environ, name):
+        if setting.changed or not changed:
+            click.echo(str(setting))
+    return 0
+
+
+def _problems(reactor: Any, file: str | None) -> Iterator[str]:
+    """All that a start would stumble over, short of what only other machines know."""
+    try:
+        config = read_configuration(file)
+    except Unusable as error:
+        yield from str(error).split("\n")
+        return
+    looks: list[Callable[[], object]] = [
+        *(partial(_read_alone, config, names) for names in _RULES),
+        partial(_check_certificate, config),
+        partial(read_netrc, config),
+        partial(check_hgrc, config),
+        partial(parse_sumdbs, config.sum_dbs),
+        partial(outgoing, reactor, config),
+        lambda: proxies(config, ask_go(find_go(config.go_binary), config.go_binary_env_vars)),
+    ]
+    for look in looks:
+        try:
+            look()
+        except (Unusable, ValueError) as error:
+            yield from str(error).split("\n")
+
+
+def _read_alone(config: Config, names: list[str]) -> None:
+    """What files of the operator say by these settings, as if he had made no others."""
+    read_rules(evolve(Config(), **{name: getattr(config, name) for name in names}))
+
+
+def _check_certificate(config: Config) -> None:
+    certificate, key = config.tls_cert_file, config.tls_key_file
+    if bool(certificate) != bool(key):
+        raise Unusable("TLSCertFile and TLSKeyFile are needed both, or none of them")
+    if not certificate:
+        return
+    for name in (certificate, key):
+        try:
+            Path(name).read_bytes()
+        except OSError as error:
+            raise Unusable(f"{name} cannot be read: {error.strerror}") from error
+    try:
+        # A key with a password is of no use to a daemon.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except ssl.SSLError as error:
+        raise Unusable(f"{certificate} and {key} are no certificate in PEM and its key") from error

@@ -1,0 +1,120 @@
+"""``athensd config``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from athensd.config.keys import KEYS
+from tests.cli.command import Command
+from tests.integration.go import needs_go
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    return Command(tmp_path)
+
+
+@needs_go
+def test_nothing_is_wrong(command: Command) -> None:
+    """That is said, with the status for it."""
+    assert command.run("config", "check") == (0, ["problems: 0"], "")
+
+
+def test_all_settings_at_once(command: Command, tmp_path: Path) -> None:
+    """Each problem of a file is a line."""
+    (tmp_path / "bad.toml").write_text('Prt = 3\nTimeout = "soon"\nLogLevel = "loud"\n')
+    status, lines, error = command.run("config", "check", "bad.toml")
+    assert (status, error) == (1, "")
+    assert [line.split(" ")[1] for line in lines[:-1]] == ["Prt", "Timeout", "LogLevel"]
+    assert lines[-1] == "problems: 3"
+
+
+@needs_go
+def test_what_the_settings_name_is_read(command: Command, tmp_path: Path) -> None:
+    """All of it, whatever is wrong with the other files; no line has a secret."""
+    for name in ("filter", "modes", "users", "tokens", "cert", "key"):
+        (tmp_path / name).write_text("nonsense\n")
+    (tmp_path / "athens.toml").write_text(
+        """
+        FilterFile = "filter"
+        DownloadMode = "file:modes"
+        BasicAuthPass = "hunter2"
+        UsersFile = "users"
+        TokensFile = "tokens"
+        TLSCertFile = "cert"
+        TLSKeyFile = "key"
+        NETRCPath = "no-netrc"
+        HGRCPath = "no-hgrc"
+        SumDBs = ["nonsense.test+1+hunter2"]
+        """
+    )
+    command.environment["GOPROXY"] = "ftp://user:hunter2@host"
+    status, lines, error = command.run("config", "check")
+    text = "\n".join(lines)
+    assert (status, error) == (1, "")
+    for said in ("filter:1", "modes:", "users, line 1", "tokens, line 1", "cert and key", "no-netrc", "no-hgrc"):
+        assert said in text
+    for said in ("BasicAuthUser and BasicAuthPass", "SumDBs: value 1", "GOPROXY"):
+        assert said in text
+    assert "hunter2" not in text
+
+
+@pytest.mark.parametrize("there", [["cert"], ["key"], []])
+def test_half_a_certificate(command: Command, tmp_path: Path, there: list[str]) -> None:
+    """Which file cannot be read is said, or which setting is missing."""
+    for name in there:
+        (tmp_path / name).write_text("")
+    command.environment["ATHENS_TLSCERT_FILE"] = "cert"
+    assert "TLSCertFile and TLSKeyFile are needed both, or none of them" in command.run("config", "check")[1]
+    command.environment["ATHENS_TLSKEY_FILE"] = "key"
+    missing = "key" if there == ["cert"] else "cert"
+    assert f"{missing} cannot be read: No such file or directory" in command.run("config", "check")[1]
+
+
+@needs_go
+def test_certificates(command: Command, tmp_path: Path) -> None:
+    """One with its own key will do; the key of another one will not, nor one that has a password."""
+    authority = trustme.CA()
+    for name in ("one", "other"):
+        leaf = authority.issue_cert(f"{name}.test")
+        leaf.cert_chain_pems[0].write_to_path(tmp_path / f"{name}.crt")
+        leaf.private_key_pem.write_to_path(tmp_path / f"{name}.key")
+    key = load_pem_private_key((tmp_path / "one.key").read_bytes(), None)
+    locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"hunter2"))
+    (tmp_path / "locked.key").write_bytes(locked)
+    command.environment["ATHENS_TLSCERT_FILE"] = "one.crt"
+    for name, right in (("one", True), ("other", False), ("locked", False)):
+        command.environment["ATHENS_TLSKEY_FILE"] = f"{name}.key"
+        problems = [] if right else [f"one.crt and {name}.key are no certificate in PEM and its key"]
+        lines = [*problems, f"problems: {len(problems)}"]
+        assert command.run("config", "check") == (0 if right else 1, lines, "")
+
+
+def test_show(command: Command, tmp_path: Path) -> None:
+    """Each setting is a line with where it comes from; what was changed can be had alone, and no secret."""
+    (tmp_path / "athens.toml").write_text('Timeout = 300\nGithubToken = "hunter2"\n')
+    status, lines, error = command.run("config", "show")
+    assert (status, len(lines), error) == (0, sum(bool(key.field) for key in KEYS), "")
+    assert "Timeout = 300  # athens.toml" in lines
+    assert command.run("config", "show", "--changed")[1] == [
+        'GithubToken = "***"  # athens.toml',
+        'StorageType = "disk"  # ATHENS_STORAGE_TYPE',
+        f'Storage.Disk.RootPath = "{tmp_path}/store"  # ATHENS_DISK_STORAGE_ROOT',
+    ]
+
+
+def test_show_what_cannot_be_used(command: Command, tmp_path: Path) -> None:
+    """There is nothing to show, and it is said why."""
+    (tmp_path / "bad.toml").write_text('Timeout = "soon"\n')
+    status, lines, error = command.run("config", "show", "bad.toml")
+    assert (status, lines) == (2, [])
+    assert error.startswith("athensd: bad.toml: Timeout")
