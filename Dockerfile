@@ -9,7 +9,7 @@ WORKDIR /src
 COPY setup.py pyproject.toml README.md ./
 COPY twisted twisted
 COPY athensd athensd
-RUN python -m venv /opt/athensd && /opt/athensd/bin/pip install --no-cache-dir ".[fast,jaeger,otlp,prometheus]"
+RUN python -m venv /opt/athensd && /opt/athensd/bin/pip install --no-cache-dir ".[fast,jaeger,otlp,prometheus,s3,gcp,azureblob,mongo,redis,postgres,mysql,users]"
 # Twisted remembers its plugins in a file beside them, which the user that runs it may not write.
 RUN /opt/athensd/bin/twistd --help >/dev/null
 

@@ -69,6 +69,7 @@ from athensd.stores import Ground, make_kept
 from athensd.streams import plain_client
 from athensd.web.download import DownloadRoutes
 from athensd.web.forwarded import Proxies
+from athensd.web.html.own_home import OwnHome
 from athensd.web.pages import Exposition, PageRoutes
 from athensd.web.rendered import RenderedAnswers
 from athensd.web.request import AthensSite
@@ -206,7 +207,14 @@ def _service(options: Options) -> AthensService:
         site_resource(
             # A validator wants to be asked each time.
             DownloadRoutes(answering.gate, go_settings["GONOPROXY"], again=not config.validator_hook),
-            PageRoutes(storage, index, read_robots(config.robots_file), _exposition(stats, in_thread)),
+            PageRoutes(
+                storage,
+                index,
+                read_robots(config.robots_file),
+                _exposition(stats, in_thread),
+                own_home=_own_home(config.home_template_path),
+                no_sums=",".join(config.no_sum_patterns),
+            ),
             SumDBRoutes(databases, exempt),
         ),
         rendered if config.fast_lane else None,
@@ -285,6 +293,14 @@ def _traces(config: Config, reactor: Any) -> tuple[TraceExport, Traces] | tuple[
 async def _all_stopped(observers: Sequence[Any]) -> None:
     """At the same time: each of them may wait a while for a server that does not answer."""
     await gatherResults([Deferred.fromCoroutine(each.stop()) for each in observers])
+
+
+def _own_home(name: str) -> OwnHome | None:
+    """The operator's own home page, if there is to be one."""
+    try:
+        return OwnHome(Path(name)) if name else None
+    except ValueError as error:
+        raise Unusable(str(error)) from error
 
 
 def _exposition(stats: Stats | None, in_thread: Callable[..., Any]) -> Exposition | None:

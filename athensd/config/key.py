@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import frozen
 
-from athensd.config.kinds import TEXT, Kind, as_it_is, shown
+from athensd.config.kinds import TEXT, Kind, as_it_is
 
 
 @frozen
@@ -42,13 +42,3 @@ def _snake(path: str) -> str:
 def there(path: str, env: str, kind: Kind = TEXT, check: Callable[[Any], Any] = as_it_is, **rest: Any) -> Key:
     """A setting that ``Config`` holds."""
     return Key(path, env, kind, check, **{"field": _snake(path), **rest})
-
-
-def later(path: str, env: str, kind: Kind, default: object) -> Key:
-    """A key of Athens that does nothing yet: it may stand only at Athens' own default."""
-
-    def check(value: object) -> None:
-        if value != default:
-            raise ValueError(f"is not there yet in this version of athensd; leave it at {shown(default)}")
-
-    return Key(path, env, kind, check)

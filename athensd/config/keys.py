@@ -1,13 +1,13 @@
 """The keys of the configuration file: what each is called in the file and in the environment, and what it may hold.
 
 A new setting is one line in ``KEYS`` and one field, with its default, in ``athensd.config.settings``.  Keys and
-variables keep the names Athens gave them.  Those of Athens that are not there yet are known too, so its files load.
+variables keep the names Athens gave them.
 """
 
 from __future__ import annotations
 
 from athensd.config.backend_keys import BACKENDS
-from athensd.config.key import later, there
+from athensd.config.key import there
 from athensd.config.kinds import (
     ADDRESS,
     ASSIGNMENTS,
@@ -70,6 +70,7 @@ KEYS = [
     there("EnablePprof", "ATHENS_ENABLE_PPROF", FLAG),
     there("PprofPort", "ATHENS_PPROF_PORT", ADDRESS, listen(DEBUG), field="pprof"),
     there("RobotsFile", "ATHENS_ROBOTS_FILE"),
+    there("HomeTemplatePath", "ATHENS_HOME_TEMPLATE_PATH"),
     there("Timeout", "ATHENS_TIMEOUT", NUMBER, between(1)),
     there("StashTimeout", "ATHENS_STASH_TIMEOUT", NUMBER, between(1)),
     there("ShutdownTimeout", "ATHENS_SHUTDOWN_TIMEOUT", NUMBER, between(0)),
@@ -116,7 +117,5 @@ KEYS = [
         TEXT,
         one_of("memory", "file", "redis", "redis-sentinel", "etcd", "s3", "minio", "gcp", "azureblob", empty="memory"),
     ),
-    # Not there yet.
-    later("HomeTemplatePath", "ATHENS_HOME_TEMPLATE_PATH", TEXT, "/var/lib/athens/home.html"),
     *BACKENDS,
 ]

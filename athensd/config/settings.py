@@ -42,6 +42,7 @@ class Config:
     enable_pprof: bool = False
     pprof: Listen = DEBUG
     robots_file: str = "robots.txt"
+    home_template_path: str = "/var/lib/athens/home.html"
     timeout: int = 300
     stash_timeout: int = 600
     shutdown_timeout: int = 60

@@ -70,6 +70,8 @@ ROUTES = {
     "mod": "/{module}/@v/{version}.mod",
     "zip": "/{module}/@v/{version}.zip",
     "sumdb": "/sumdb/{name}/{path}",
+    "module": "/mod/{module}",
+    "style": "/style.css",
 }
 _KINDS = {"request": SpanKind.SERVER, "http": SpanKind.CLIENT}
 _OF_EVERY_HIT = frozenset({"storage.open"})

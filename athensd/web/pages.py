@@ -2,45 +2,45 @@
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from klein import Klein
+from twisted.web.template import Tag
 
 from athensd import __version__
 from athensd.blob import BytesBlob
-from athensd.errors import InvalidRequest, NotFound, Unsupported
+from athensd.errors import AthensError, InvalidPath, InvalidRequest, NotFound, NotLoggedIn, StorageFailed, Unsupported
+from athensd.gomod.escape import unescape_path, unescape_version
 from athensd.interfaces import ICatalog, IIndex, IndexLine, IStorage, Page
 from athensd.web.download import JSON, TEXT
-from athensd.web.reply import NEVER, Content, send
+from athensd.web.html.home import Home, home_page
+from athensd.web.html.module import Module, look_at, module_page
+from athensd.web.html.own_home import OwnHome
+from athensd.web.html.page import CSS, HTML, POLICY, refusal, render
+from athensd.web.html.search import Found, search
+from athensd.web.html.times import StoredTimes, newest
+from athensd.web.reply import A_MINUTE, NEVER, Content, kept_by, send, status_of
 from athensd.web.request import AthensRequest
 
+T = TypeVar("T")
 PAGE_SIZE = 1000
 LARGEST_PAGE = 10_000
 INDEX_LIMIT = 2000
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+NEWEST = 10
+TITLES = {404: "Not found", 403: "Not for you", 400: "This makes no sense", 500: "The store cannot be used"}
+LONGEST_QUERY = 200
+STYLE = Path(__file__).with_name("html").joinpath("style.css")
 
-HOME = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>athensd, a Go module proxy</title>
-<style>
-  body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 42rem; margin: 3rem auto; padding: 0 1rem }}
-  pre {{ background: #f3f3f3; color: #111; padding: 1rem; overflow-x: auto }}
-</style>
-<h1>athensd</h1>
-<p>This is a Go module proxy. It fetches each module version once, keeps it, and serves the same bytes for ever.</p>
-<p>To use it:</p>
-<pre>go env -w GOPROXY={base}
-go mod download</pre>
-<p>See what is here: <a href="catalog">catalog</a>, <a href="index">index</a>.
-   How it is: <a href="healthz">alive</a>, <a href="readyz">ready</a>, <a href="version">version {version}</a>.</p>
-</html>
-"""
+
+def utc_now() -> datetime:
+    """The time of this machine."""
+    return datetime.now(UTC)
 
 
 Exposition = Callable[[str], Awaitable[tuple[bytes, str]]]
@@ -48,18 +48,39 @@ Exposition = Callable[[str], Awaitable[tuple[bytes, str]]]
 
 
 class PageRoutes:
-    """``robots`` is the text of ``/robots.txt``; without ``metrics`` there is no ``/metrics``."""
+    """``robots`` is the text of ``/robots.txt``; without ``metrics`` there is no ``/metrics``.
 
-    def __init__(self, storage: IStorage, index: IIndex, robots: bytes, metrics: Exposition | None = None) -> None:
+    ``own_home`` stands in the place of our home page.  ``no_sums`` are the patterns of modules about which no checksum
+    database is asked, as in ``GONOSUMDB``.
+    """
+
+    def __init__(
+        self,
+        storage: IStorage,
+        index: IIndex,
+        robots: bytes,
+        metrics: Exposition | None = None,
+        *,
+        own_home: OwnHome | None = None,
+        no_sums: str = "",
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
         self._storage = storage
         self._index = index
         self._robots = robots
         self._metrics = metrics
+        self._own_home = own_home
+        self._no_sums = no_sums
+        self._now = now
+        self._times = StoredTimes(index)
+        self._style = STYLE.read_bytes()
 
     def mount(self, app: Klein) -> None:
         """Add the routes to an application."""
         for path, handler in (
             ("/", self._home),
+            ("/style.css", self._style_sheet),
+            ("/mod/<path:escaped>", self._module),
             ("/healthz", self._healthz),
             ("/readyz", self._readyz),
             ("/version", self._version),
@@ -70,12 +91,62 @@ class PageRoutes:
         ):
             app.route(path, methods=["GET"])(handler)
 
-    async def _home(self, request: AthensRequest) -> None:
-        host = request.client.host or request.getHeader("host") or "localhost"
-        prefix = request.site.prefix.decode()
-        base = html.escape(f"{'https' if request.client.secure else 'http'}://{host}{prefix}")
-        page = HOME.format(base=base, version=__version__)
-        await _send(request, page.encode(), "text/html; charset=utf-8")
+    async def _home(self, request: AthensRequest) -> bytes | None:
+        scheme = "https" if request.client.secure else "http"
+        base = f"{scheme}://{request.asked_host()}{request.site.prefix.decode()}"
+        values = {"Host": base, "NoSumPatterns": self._no_sums}
+        own = self._own_home.page(values) if self._own_home else None
+        if own is not None:
+            # What this page loads is for its author to say.
+            await _send(request, own.encode(), HTML)
+            return None
+        return await _show(request, self._read_home(request, base), home_page)
+
+    async def _read_home(self, request: AthensRequest, base: str) -> Home:
+        """What is on the home page; of what ails the store or the index the rest of the page is none the worse."""
+        trouble = ""
+        lines: Sequence[IndexLine] = ()
+        try:
+            await self._storage.check()
+        except AthensError as error:
+            trouble = str(error)
+        with suppress(StorageFailed):
+            lines = await newest(self._index, self._now(), NEWEST, request.sees)
+        query = _argument(request, "q")[:LONGEST_QUERY]
+        found: Found | None = None
+        failed = ""
+        if query:
+            try:
+                found = await search(self._storage, request.sees, query, _argument(request, "token"))
+            except StorageFailed as error:
+                failed = str(error)
+        return Home(
+            base=base,
+            no_sums=self._no_sums,
+            login=request.site.door is not None and request.site.door.closed,
+            trouble=trouble,
+            newest=lines,
+            searchable=ICatalog.providedBy(self._storage),
+            query=query,
+            found=found,
+            failed=failed,
+        )
+
+    async def _style_sheet(self, request: AthensRequest) -> None:
+        await send(request, Content(BytesBlob(self._style), CSS, kept_by(A_MINUTE, request.private)))
+
+    async def _module(self, request: AthensRequest, escaped: str) -> bytes | None:
+        if request.route != "module":
+            raise InvalidPath("the path of no module begins with mod/")
+        root = "../" * (request.path.count(b"/") - 1)
+        return await _show(request, self._read_module(request, escaped), lambda module: module_page(module, root))
+
+    async def _read_module(self, request: AthensRequest, escaped: str) -> Module:
+        path, _, version = escaped.partition("@")
+        request.module = unescape_path(path)
+        request.version = unescape_version(version) if version else ""
+        request.admit(request.module)
+        return await look_at(self._storage, self._times, request.module, request.version)
 
     async def _healthz(self, request: AthensRequest) -> None:
         await _send(request, b"", JSON)
@@ -126,6 +197,27 @@ class PageRoutes:
             raise NotFound('there are no metrics to be had here (StatsExporter is not "prometheus")')
         text, type = await self._metrics(request.getHeader("accept") or "")
         await _send(request, text, type)
+
+
+async def _show(request: AthensRequest, reading: Awaitable[T], page: Callable[[T], Tag]) -> bytes | None:
+    """Send the page of what is read; or return one that says why there is none."""
+    request.setHeader("Content-Security-Policy", POLICY)
+    request.setHeader("X-Content-Type-Options", "nosniff")
+    try:
+        what = await reading
+    except NotLoggedIn:
+        raise
+    except AthensError as error:
+        status, _ = status_of(error)
+        root = "../" * (request.path.count(b"/") - 1) or "./"
+        body = await render(refusal(TITLES.get(status, "This cannot be shown"), root, str(error), request.request_id))
+        request.setResponseCode(status)
+        request.setHeader("Content-Type", HTML)
+        request.setHeader("Cache-Control", NEVER)
+        request.setHeader("Content-Length", str(len(body)))
+        return body
+    await _send(request, await render(page(what)), HTML)
+    return None
 
 
 async def _seen_page(catalog: ICatalog, token: str, size: int, sees: Callable[[str], bool]) -> Page:

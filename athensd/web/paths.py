@@ -23,12 +23,15 @@ PAGES = {
     b"/catalog": "catalog",
     b"/index": "index",
     b"/metrics": "metrics",
+    b"/style.css": "style",
 }
 HEALTH = {"healthz", "readyz"}
 """The routes of probes, which are answered whoever asks and however."""
 OUTSIDE = {b"/healthz", b"/readyz", b"/metrics", b"/robots.txt"}
 """What is found without the prefix too, since whoever asks for it may not know of one."""
 _MODULE = re.compile(rb"/(?!/)[\x21-\x7e]+/(?:@v/(?:(list)|[\x21-\x2e\x30-\x7e]+\.(info|mod|zip))|@(latest))")
+_MODULE_PAGE = re.compile(rb"/mod/(?!/)[\x21-\x3f\x41-\x7e]+(?:@[\x21-\x2e\x30-\x3f\x41-\x7e]+)?")
+"""A module, or a version of it.  Nothing of the protocol looks so: there an ``@`` follows a slash."""
 _SUMDB = re.compile(rb"/sumdb/[\x21-\x7e]+/(?:supported|latest|(?:lookup|tile)/[\x21-\x7e]+)")
 _EMPTY_OR_DOTS = re.compile(rb"//|/\.{1,2}(?:/|\Z)")
 
@@ -68,6 +71,8 @@ def route_of(raw: bytes) -> str:
         return page
     if _SUMDB.fullmatch(path) and not _EMPTY_OR_DOTS.search(path):
         return "sumdb"
+    if _MODULE_PAGE.fullmatch(path) and b"/@" not in path and not _EMPTY_OR_DOTS.search(path):
+        return "module"
     module = _MODULE.fullmatch(path)
     if module is None or _EMPTY_OR_DOTS.search(path):
         raise InvalidPath(
