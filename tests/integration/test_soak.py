@@ -23,7 +23,7 @@ from tests.integration.goproxy_tree import add_version
 
 pytestmark = pytest.mark.slow
 
-SECONDS = float(os.environ.get("SOAK_SECONDS", "60"))
+SECONDS = float(os.environ.get("SOAK_SECONDS", "30"))
 CLIENTS = 8
 PATHS = [f"example.test/m{number}" for number in range(30)]
 VERSIONS = ["v1.0.0", "v1.1.0", "v2.0.0+incompatible"]
