@@ -120,7 +120,7 @@ def test_settings_of_git_are_last() -> None:
 
 def test_variables_of_an_access() -> None:
     """They win over all but ours; what comes before the files that they lead to is not handed on."""
-    host = {"HOME": "/root", "NETRC": "/root/netrc", "GOVCS": "*:git"}
+    host = {"HOME": "/home/x", "NETRC": "/home/x/netrc", "GOVCS": "*:git"}
     environment = go_environment(host, {"HOME": "/set"}, WORK, Access({"HOME": "/links", "GOENV": "x"}, ["NETRC"]))
     assert environment["HOME"] == "/links"
     assert environment["GOVCS"] == "*:git"
