@@ -56,8 +56,8 @@ MAY_IMPORT["answering"] = SEAMS | {
 }
 MAY_IMPORT["tap"] = set(MAY_IMPORT) - {"upkeep"}
 MAY_IMPORT["cli"] = {
-    *("checksums", "config", "errors", "fetching", "flight", "gomod", "interfaces", "origin", "spool", "startup"),
-    *("stores", "streams", "upkeep"),
+    *("checksums", "config", "errors", "fetching", "flight", "gomod", "interfaces", "listening", "origin", "spool"),
+    *("startup", "stores", "streams", "upkeep"),
 }
 
 PURE = {"errors", "gomod", "policy", "sumdb", "config"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import ssl
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from athensd.checksums.served import parse_sumdbs
 from athensd.config.report import report
 from athensd.config.settings import Config
 from athensd.fetching import outgoing, proxies
+from athensd.listening import read_certificate
 from athensd.startup import (
     DEFAULT_FILE,
     Unusable,
@@ -67,7 +67,7 @@ def _problems(reactor: Any, file: str | None) -> Iterator[str]:
         return
     looks: list[Callable[[], object]] = [
         *(partial(_read_alone, config, names) for names in _RULES),
-        partial(_check_certificate, config),
+        partial(read_certificate, config),
         partial(read_netrc, config),
         partial(check_hgrc, config),
         partial(parse_sumdbs, config.sum_dbs),
@@ -84,21 +84,3 @@ def _problems(reactor: Any, file: str | None) -> Iterator[str]:
 def _read_alone(config: Config, names: list[str]) -> None:
     """What files of the operator say by these settings, as if he had made no others."""
     read_rules(evolve(Config(), **{name: getattr(config, name) for name in names}))
-
-
-def _check_certificate(config: Config) -> None:
-    certificate, key = config.tls_cert_file, config.tls_key_file
-    if bool(certificate) != bool(key):
-        raise Unusable("TLSCertFile and TLSKeyFile are needed both, or none of them")
-    if not certificate:
-        return
-    for name in (certificate, key):
-        try:
-            Path(name).read_bytes()
-        except OSError as error:
-            raise Unusable(f"{name} cannot be read: {error.strerror}") from error
-    try:
-        # A key with a password is of no use to a daemon.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
-    except ssl.SSLError as error:
-        raise Unusable(f"{certificate} and {key} are no certificate in PEM and its key") from error

@@ -61,7 +61,15 @@ def test_what_the_settings_name_is_read(command: Command, tmp_path: Path) -> Non
     status, lines, error = command.run("config", "check")
     text = "\n".join(lines)
     assert (status, error) == (1, "")
-    for said in ("filter:1", "modes:", "users, line 1", "tokens, line 1", "cert and key", "no-netrc", "no-hgrc"):
+    for said in (
+        "filter:1",
+        "modes:",
+        "users, line 1",
+        "tokens, line 1",
+        "cert holds no certificate",
+        "no-netrc",
+        "no-hgrc",
+    ):
         assert said in text
     for said in ("BasicAuthUser and BasicAuthPass", "SumDBs: value 1", "GOPROXY"):
         assert said in text
@@ -76,8 +84,8 @@ def test_half_a_certificate(command: Command, tmp_path: Path, there: list[str]) 
     command.environment["ATHENS_TLSCERT_FILE"] = "cert"
     assert "TLSCertFile and TLSKeyFile are needed both, or none of them" in command.run("config", "check")[1]
     command.environment["ATHENS_TLSKEY_FILE"] = "key"
-    missing = "key" if there == ["cert"] else "cert"
-    assert f"{missing} cannot be read: No such file or directory" in command.run("config", "check")[1]
+    said = "\n".join(command.run("config", "check")[1])
+    assert ("holds no certificate" if there == ["cert"] else "in cert cannot be read: No such file") in said
 
 
 @needs_go
@@ -92,11 +100,15 @@ def test_certificates(command: Command, tmp_path: Path) -> None:
     locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"hunter2"))
     (tmp_path / "locked.key").write_bytes(locked)
     command.environment["ATHENS_TLSCERT_FILE"] = "one.crt"
-    for name, right in (("one", True), ("other", False), ("locked", False)):
+    wrong = {
+        "one": [],
+        "other": ["the key in other.key is not that of the certificate in one.crt"],
+        "locked": ["locked.key holds no key in PEM that can be used"],
+    }
+    for name, problems in wrong.items():
         command.environment["ATHENS_TLSKEY_FILE"] = f"{name}.key"
-        problems = [] if right else [f"one.crt and {name}.key are no certificate in PEM and its key"]
         lines = [*problems, f"problems: {len(problems)}"]
-        assert command.run("config", "check") == (0 if right else 1, lines, "")
+        assert command.run("config", "check") == (1 if problems else 0, lines, "")
 
 
 def test_show(command: Command, tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
+import urllib.request
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,6 +14,19 @@ import pytest
 
 GO = shutil.which("go") or ""
 needs_go = pytest.mark.skipif(not GO, reason="the go command is not installed")
+
+
+def upstream_with(path: str) -> str:
+    """The upstream of this machine, which answers to ``path``; or no test."""
+    settings = json.loads(subprocess.run([GO, "env", "-json"], capture_output=True, check=True).stdout)
+    url = str(settings["GOPROXY"]).split(",")[0].split("|")[0]
+    if not url.startswith("http"):
+        pytest.skip("`go env GOPROXY` names no upstream")
+    try:
+        urllib.request.urlopen(f"{url}/{path}", timeout=10).close()
+    except OSError as error:
+        pytest.skip(f"the upstream of `go env GOPROXY` has no {path}, or cannot be reached: {error}")
+    return url
 
 
 class Client:

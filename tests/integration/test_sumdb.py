@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -50,7 +48,7 @@ from athensd.web.routes import site_resource
 from athensd.web.sumdb import SumDBRoutes
 from tests.checksums.fakes import flipped
 from tests.integration.daemon import running
-from tests.integration.go import GO, Client, needs_go
+from tests.integration.go import Client, needs_go, upstream_with
 from tests.integration.goproxy_tree import Upstream, add_version
 from tests.rig.sumdb import Database, Server
 
@@ -204,15 +202,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 @pytest.fixture
 def goproxy() -> str:
     """The upstream of this machine, or no test."""
-    settings = json.loads(subprocess.run([GO, "env", "-json"], capture_output=True, check=True).stdout)
-    url = str(settings["GOPROXY"]).split(",")[0].split("|")[0]
-    if not url.startswith("http"):
-        pytest.skip("`go env GOPROXY` names no upstream")
-    try:
-        urllib.request.urlopen(f"{url}/sumdb/{PUBLIC}/supported", timeout=10).close()
-    except OSError as error:
-        pytest.skip(f"the upstream of `go env GOPROXY` does not have the public database: {error}")
-    return url
+    return upstream_with(f"sumdb/{PUBLIC}/supported")
 
 
 async def eventually(true: Callable[[], Any], seconds: float = 10) -> None:

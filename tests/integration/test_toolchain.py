@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import subprocess
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -15,7 +12,7 @@ from athensd.gomod.ziphash import check_zip, h1_of_mod
 from athensd.origin.chain import TOOLCHAIN
 from athensd.sumdb.names import PUBLIC
 from tests.integration.daemon import running
-from tests.integration.go import GO, Client, needs_go
+from tests.integration.go import Client, needs_go, upstream_with
 from tests.integration.goproxy_tree import Upstream, add_version
 from tests.rig.sumdb import Database, Server
 
@@ -29,15 +26,7 @@ NEWER = "example.test/newer"
 @pytest.fixture
 def goproxy() -> str:
     """The upstream of this machine, or no test."""
-    settings = json.loads(subprocess.run([GO, "env", "-json"], capture_output=True, check=True).stdout)
-    url = str(settings["GOPROXY"]).split(",")[0].split("|")[0]
-    if not url.startswith("http"):
-        pytest.skip("`go env GOPROXY` names no upstream")
-    try:
-        urllib.request.urlopen(f"{url}/sumdb/{PUBLIC}/supported", timeout=10).close()
-    except OSError as error:
-        pytest.skip(f"the upstream of `go env GOPROXY` cannot be reached: {error}")
-    return url
+    return upstream_with(f"sumdb/{PUBLIC}/supported")
 
 
 @pytest.mark.network

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import urllib.request
 from pathlib import Path
 
 import pytest
 
 from tests.integration.daemon import Daemon, running
-from tests.integration.go import GO, Client, needs_go
+from tests.integration.go import Client, needs_go, upstream_with
 
 pytestmark = [needs_go, pytest.mark.network, pytest.mark.slow]
 
@@ -49,15 +48,7 @@ PSEUDO = "golang.org/x/exp@v0.0.0-20240719175910-8a7402abbf56"
 @pytest.fixture(scope="module")
 def goproxy() -> str:
     """The upstream, or no test."""
-    settings = json.loads(subprocess.run([GO, "env", "-json"], capture_output=True, check=True).stdout)
-    url = str(settings["GOPROXY"]).split(",")[0].split("|")[0]
-    if not url.startswith("http"):
-        pytest.skip("`go env GOPROXY` names no upstream")
-    try:
-        urllib.request.urlopen(f"{url}/github.com/pkg/errors/@v/list", timeout=10).close()
-    except OSError as error:
-        pytest.skip(f"the upstream of `go env GOPROXY` cannot be reached: {error}")
-    return url
+    return upstream_with("github.com/pkg/errors/@v/list")
 
 
 def test_whole_projects_are_byte_identical_and_stay_when_the_upstream_is_gone(tmp_path: Path, goproxy: str) -> None:
