@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
 
 from prometheus_client import (
     CollectorRegistry,
@@ -15,7 +17,8 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.utils import floatToGoString
 
 from athensd import __version__
 
@@ -37,13 +40,13 @@ class Instruments:
         disable_created_metrics()
         self.registry = CollectorRegistry()
 
-        self.request_seconds = self._histogram(
+        self.request_seconds = self._tallies(
             "proxy_http_server_request_duration",
             "Seconds from a request's arrival to the end of its answer.",
             REQUEST_SECONDS,
             "http_request_method http_response_status_code http_route cache_result",
         )
-        self.response_bytes = self._histogram(
+        self.response_bytes = self._tallies(
             "proxy_http_server_response_body_size",
             "Bytes of the answers' bodies, as sent.",
             BODY_BYTES,
@@ -144,6 +147,49 @@ class Instruments:
 
     def _histogram(self, name: str, text: str, buckets: Sequence[float], labels: str = "") -> Histogram:
         return Histogram(name, text, labels.split(), buckets=buckets, registry=self.registry)
+
+    def _tallies(self, name: str, text: str, buckets: Sequence[float], labels: str) -> Tallies:
+        tallies = Tallies(name, text, buckets, labels.split())
+        self.registry.register(tallies)
+        return tallies
+
+
+class Tally:
+    """One series of a histogram.  Told by one thread, it does without the locks that cost a hit two microseconds."""
+
+    __slots__ = ("_bounds", "counts", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """It was this much."""
+        self.counts[bisect_left(self._bounds, value)] += 1
+        self.total += value
+
+
+class Tallies:
+    """A histogram of what each request tells."""
+
+    def __init__(self, name: str, text: str, bounds: Sequence[float], labels: Sequence[str]) -> None:
+        self._name = name
+        self._text = text
+        self._bounds = bounds
+        self._labels = labels
+        self._series: dict[tuple[str, ...], Tally] = {}
+
+    def labels(self, *values: str) -> Tally:
+        """The series with these values of the labels."""
+        return self._series.setdefault(values, Tally(self._bounds))
+
+    def collect(self) -> Iterator[Metric]:
+        family = HistogramMetricFamily(self._name, self._text, labels=self._labels)
+        names = [*map(floatToGoString, self._bounds), "+Inf"]
+        for values, tally in list(self._series.items()):
+            family.add_metric(values, list(zip(names, accumulate(tally.counts), strict=True)), tally.total)
+        yield family
 
 
 class _CountedElsewhere:
