@@ -20,7 +20,8 @@ from attrs import define, field
 from twisted.internet import ssl
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
-from twisted.web import resource, server, twcgi
+from twisted.internet.threads import deferToThread
+from twisted.web import resource, server
 
 NAMES = ("github.com", "example.test", "golang.org")
 
@@ -51,7 +52,7 @@ class Hosts:
         authority.cert_pem.write_to_path(self._authority_file)
         leaf = authority.issue_cert(*NAMES)
         pem = leaf.private_key_pem.bytes() + b"".join(part.bytes() for part in leaf.cert_chain_pems)
-        site = server.Site(_Site(reactor, world))
+        site = server.Site(_Site(world))
         options = ssl.PrivateCertificate.loadPEM(pem).options()
         plain = reactor.listenTCP(0, site, interface="127.0.0.1")
         secure = reactor.listenSSL(0, site, options, interface="127.0.0.1")
@@ -78,10 +79,10 @@ class Hosts:
 class _Site(resource.Resource):
     isLeaf = True
 
-    def __init__(self, reactor: Any, world: World) -> None:
+    def __init__(self, world: World) -> None:
         super().__init__()
         self._world = world
-        self._git = _GitBackend(reactor, world.root)
+        self._git = _GitBackend(world.root)
 
     def render(self, request: Any) -> Any:
         path, _, query = _host_and_path(request).partition("?")
@@ -115,18 +116,14 @@ class _Site(resource.Resource):
         return ""
 
 
-class _GitBackend(twcgi.CGIScript):
-    """``git http-backend``, with the length of the buffered body: git sends it in chunks."""
+class _GitBackend:
+    """``git http-backend`` (CGI, RFC 3875), in a thread and whole."""
 
-    def __init__(self, reactor: Any, root: Path) -> None:
-        program = subprocess.run(["git", "--exec-path"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-        super().__init__(f"{program}/git-http-backend", reactor=reactor)
+    def __init__(self, root: Path) -> None:
         self._root = root
 
     def answer(self, request: Any, path: str, query: str) -> Any:
-        body = request.content
-        length = body.seek(0, os.SEEK_END)
-        body.seek(0)
+        content = request.content.read()
         environment = {
             "GIT_PROJECT_ROOT": str(self._root),
             "GIT_HTTP_EXPORT_ALL": "1",
@@ -136,7 +133,7 @@ class _GitBackend(twcgi.CGIScript):
             "PATH_INFO": path,
             "QUERY_STRING": query,
             "REQUEST_METHOD": request.method.decode(),
-            "CONTENT_LENGTH": str(length),
+            "CONTENT_LENGTH": str(len(content)),
             "REMOTE_ADDR": "127.0.0.1",
             "GATEWAY_INTERFACE": "CGI/1.1",
             "SERVER_PROTOCOL": "HTTP/1.1",
@@ -149,8 +146,29 @@ class _GitBackend(twcgi.CGIScript):
         for header, name in headers.items():
             if value := request.getHeader(header):
                 environment[name] = value.decode()
-        self.runProcess(environment, request, [])
+        left = request.notifyFinish()
+        left.addErrback(lambda reason: None)
+        made = deferToThread(_made_by_git, content, environment)
+        made.addCallback(lambda output: left.called or _pass_on(request, output))
+        made.addErrback(lambda failure: left.called or request.processingFailed(failure))
         return server.NOT_DONE_YET
+
+
+def _made_by_git(content: bytes, environment: dict[str, str]) -> bytes:
+    argv = ["git", "http-backend"]
+    return subprocess.run(argv, check=True, input=content, env=environment, stdout=subprocess.PIPE).stdout
+
+
+def _pass_on(request: Any, output: bytes) -> None:
+    head, _, body = output.partition(b"\r\n\r\n")
+    for line in head.split(b"\r\n"):
+        name, _, value = line.partition(b": ")
+        if name == b"Status":
+            request.setResponseCode(int(value[:3]))
+        else:
+            request.setHeader(name, value)
+    request.write(body)
+    request.finish()
 
 
 class _Pipe(Protocol):
