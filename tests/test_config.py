@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from operator import attrgetter
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from athensd.config.key import Key
 from athensd.config.keys import KEYS
 from athensd.config.kinds import FLAG, LIST, MAP, NUMBER, TEXT, Listen
 from athensd.config.load import ConfigError, changes, load
+from athensd.config.reference import explained, page, plain, sample
 from athensd.config.settings import Config
 
 HERE = Path(__file__).parent
@@ -195,7 +197,7 @@ OVERRIDES = [
 
 def test_every_setting_is_tried() -> None:
     """The table above leaves no setting out, but for those of backends."""
-    backends = {key.path for key in BACKENDS} - {"Storage.Disk.RootPath", "Storage.GCP.ProjectID"}
+    backends = {key.path for key in OF_BACKENDS} - {"Storage.Disk.RootPath", "Storage.GCP.ProjectID"}
     assert {path for path, *_ in OVERRIDES} == {key.path for key in THERE} - backends
 
 
@@ -207,7 +209,7 @@ OF_A_KIND = {
     LIST.name: ('["x", "y"]', "x,y", ("x", "y")),
     MAP.name: ('{ x = "y" }', "x:y", {"x": "y"}),
 }
-OF_BACKENDS = [key for key in BACKENDS if key.field]
+OF_BACKENDS = [key for section in BACKENDS for key in section.keys if key.field]
 
 
 @pytest.mark.parametrize("key", OF_BACKENDS, ids=[key.path for key in OF_BACKENDS])
@@ -507,32 +509,45 @@ def test_the_sample_file() -> None:
     assert load(text, {}) == evolve(Config(), storage_type="disk", storage=Storage(Disk("var/storage")))
 
 
-EXPLAINED = [key for key in THERE if key.path != "Storage.Mongo.Insecure"]  # a second name, for files of Athens
+PAGE = ROOT / "docs" / "configuration.md"
 
 
-@pytest.mark.parametrize("key", EXPLAINED, ids=[key.path for key in EXPLAINED])
-def test_the_sample_explains(key: Key) -> None:
-    """The sample has every setting, and in the comment above it the variable and the default."""
-    table, _, last = key.path.rpartition(".")
-    text = (ROOT / "etc" / "athens.toml").read_text()
-    if table:
-        text = text[text.index(f"\n[{table}]\n") :]
-    comment, name, _ = text.partition(f"\n{last} = ")
-    assert name
-    assert key.env in comment.rpartition("\n\n")[2]
-    assert "default" in comment.rpartition("\n\n")[2]
+def test_written_anew() -> None:
+    """The sample and the page are what script/reference makes of the keys: run it where this fails."""
+    assert (ROOT / "etc" / "athens.toml").read_text() == sample()
+    assert page(PAGE.read_text()) == PAGE.read_text()
 
 
 @pytest.mark.parametrize("key", KEYS, ids=[key.path for key in KEYS])
-def test_the_documentation_is_complete(key: Key) -> None:
-    """Every key has a row in the documentation, beginning with its name and its variable."""
-    assert f"\n| `{key.path}` | `{key.env}`" in (ROOT / "docs" / "configuration.md").read_text()
+def test_each_key_is_explained(key: Key) -> None:
+    """In sentences that fit into a cell, in its row of the page, and in the sample."""
+    assert re.fullmatch(r"[^|\n]+\.", key.meaning)
+    assert f"\n| `{key.path}` | `{key.env}`" in PAGE.read_text()
+    assert load(explained(key.path), {}) == Config()
+    assert explained(key.env.lower()).partition("#")[2]
+
+
+def test_a_key_that_is_not_there() -> None:
+    """The nearest one is named."""
+    with pytest.raises(LookupError, match="GoBinry is no setting; the nearest one is GoBinary"):
+        explained("GoBinry")
+
+
+def test_a_meaning_without_marks() -> None:
+    """In the sample it is plain, and pages are named from the root of the repository."""
+    marked = "What `D` [means](policy.md#a-b), as [policy.md](policy.md) and [RFC 1](https://a.test/) say."
+    assert plain(marked) == ("What D means (docs/policy.md), as docs/policy.md and [RFC 1](https://a.test/) say.")
+
+
+def test_a_page_without_a_place() -> None:
+    """It is not overwritten."""
+    with pytest.raises(ValueError, match="the page must have the lines"):
+        page("nothing")
 
 
 def documented(key: Key) -> str:
     """The third column of the documentation's row for this key."""
-    rows = (ROOT / "docs" / "configuration.md").read_text().splitlines()
-    [row] = [row for row in rows if row.startswith(f"| `{key.path}` |")]
+    [row] = [row for row in PAGE.read_text().splitlines() if row.startswith(f"| `{key.path}` |")]
     return row.split(" | ")[2]
 
 

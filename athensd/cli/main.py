@@ -176,5 +176,20 @@ def config_show(**options: Any) -> None:
     run(lambda reactor: show_settings(reactor, **options))
 
 
+@config.command("explain", epilog="Exit status: 0 it is explained, 2 there is no such setting.")
+@click.argument("name", metavar="KEY")
+def config_explain(name: str) -> None:
+    """Say what a setting means, with its variable and its default.
+
+    KEY is a key of the file, such as Storage.Disk.RootPath, or a variable of the environment.
+    """
+    from athensd.config.reference import explained
+
+    try:
+        click.echo(explained(name), nl=False)
+    except LookupError as error:
+        raise click.UsageError(str(error)) from error
+
+
 if __name__ == "__main__":
     main()

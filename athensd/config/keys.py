@@ -1,121 +1,17 @@
 """The keys of the configuration file: what each is called in the file and in the environment, and what it may hold.
 
-A new setting is one line in ``KEYS`` and one field, with its default, in ``athensd.config.settings``.  Keys and
+A new setting is one entry in a section here and one field, with its default, in ``athensd.config.settings``; what is
+written of it in ``etc/athens.toml`` and ``docs/configuration.md`` is made of these by ``script/reference``.  Keys and
 variables keep the names Athens gave them.
 """
 
 from __future__ import annotations
 
 from athensd.config.backend_keys import BACKENDS
-from athensd.config.key import there
-from athensd.config.kinds import (
-    ADDRESS,
-    ASSIGNMENTS,
-    DEBUG,
-    FLAG,
-    FRACTION,
-    LIST,
-    NUMBER,
-    TEXT,
-    Listen,
-    between,
-    environment,
-    file_mode,
-    listen,
-    log_level,
-    networks,
-    not_empty,
-    one_of,
-    path_prefix,
-    share,
-    token,
-    user_name,
-    web_address,
-)
+from athensd.config.module_keys import MODULES
+from athensd.config.server_keys import SERVER
 
-KEYS = [
-    there("GoBinary", "GO_BINARY_PATH", TEXT, not_empty),
-    there("GoEnv", "GO_ENV", TEXT, not_empty),
-    there("GoBinaryEnvVars", "ATHENS_GO_BINARY_ENV_VARS", ASSIGNMENTS, environment, empty_counts=False),
-    there("NETRCPath", "ATHENS_NETRC_PATH", field="netrc_path"),
-    there("HGRCPath", "ATHENS_HGRC_PATH", field="hgrc_path"),
-    there("GithubToken", "ATHENS_GITHUB_TOKEN", TEXT, token),
-    there("GoGetWorkers", "ATHENS_GOGET_WORKERS", NUMBER, between(1)),
-    there("GoGetDir", "ATHENS_GOGET_DIR"),
-    there("GoGetFileBytes", "ATHENS_GOGET_FILE_BYTES", NUMBER, between(0)),
-    there("VCSCacheBytes", "ATHENS_VCS_CACHE_BYTES", NUMBER, between(0), field="vcs_cache_bytes"),
-    there("FilterFile", "ATHENS_FILTER_FILE"),
-    there("FilterDirect", "ATHENS_FILTER_DIRECT", TEXT, one_of("proxy", "redirect", empty="proxy")),
-    there("GlobalEndpoint", "ATHENS_GLOBAL_ENDPOINT", TEXT, web_address),
-    there("ValidatorHook", "ATHENS_PROXY_VALIDATOR", TEXT, web_address),
-    there("ValidatorTimeout", "ATHENS_VALIDATOR_TIMEOUT", NUMBER, between(1)),
-    there("ValidatorFresh", "ATHENS_VALIDATOR_FRESH", NUMBER, between(0)),
-    there("SumDBs", "ATHENS_SUM_DBS", LIST, tuple, field="sum_dbs"),
-    there("NoSumPatterns", "ATHENS_GONOSUM_PATTERNS", LIST, tuple),
-    there("SumDBAway", "ATHENS_SUM_DB_AWAY", TEXT, one_of("store", "refuse", empty="store"), field="sum_db_away"),
-    there("SumDBFresh", "ATHENS_SUM_DB_FRESH", NUMBER, between(1), field="sum_db_fresh"),
-    there("DownloadMode", "ATHENS_DOWNLOAD_MODE", TEXT, lambda value: value or "sync"),
-    there("DownloadURL", "ATHENS_DOWNLOAD_URL", field="download_url"),
-    there("ProtocolWorkers", "ATHENS_PROTOCOL_WORKERS", NUMBER, between(1)),
-    there("QueueLength", "ATHENS_QUEUE_LENGTH", NUMBER, between(0)),
-    there("LogLevel", "ATHENS_LOG_LEVEL", TEXT, log_level),
-    there("LogFormat", "ATHENS_LOG_FORMAT", TEXT, one_of("plain", "json", empty="plain")),
-    there("CloudRuntime", "ATHENS_CLOUD_RUNTIME", TEXT, one_of("none", "GCP", empty="none")),
-    there("TraceExporter", "ATHENS_TRACE_EXPORTER"),
-    there("TraceExporterURL", "ATHENS_TRACE_EXPORTER_URL"),
-    there("TraceSamplingFraction", "ATHENS_TRACE_SAMPLING_FRACTION", FRACTION, share),
-    there("TraceSlow", "ATHENS_TRACE_SLOW", NUMBER, between(0)),
-    there("StatsExporter", "ATHENS_STATS_EXPORTER"),
-    there("StatsExporterURL", "ATHENS_STATS_EXPORTER_URL"),
-    there("EnablePprof", "ATHENS_ENABLE_PPROF", FLAG),
-    there("PprofPort", "ATHENS_PPROF_PORT", ADDRESS, listen(DEBUG), field="pprof"),
-    there("RobotsFile", "ATHENS_ROBOTS_FILE"),
-    there("HomeTemplatePath", "ATHENS_HOME_TEMPLATE_PATH"),
-    there("Timeout", "ATHENS_TIMEOUT", NUMBER, between(1)),
-    there("StashTimeout", "ATHENS_STASH_TIMEOUT", NUMBER, between(1)),
-    there("ShutdownTimeout", "ATHENS_SHUTDOWN_TIMEOUT", NUMBER, between(0)),
-    there("ListFresh", "ATHENS_LIST_FRESH", NUMBER, between(0)),
-    there("ListStale", "ATHENS_LIST_STALE", NUMBER, between(0)),
-    there("NetworkMode", "ATHENS_NETWORK_MODE", TEXT, one_of("strict", "fallback", "offline", empty="strict")),
-    there("NotFoundFresh", "ATHENS_NOT_FOUND_FRESH", NUMBER, between(0, 60)),
-    there("ClientTimeout", "ATHENS_CLIENT_TIMEOUT", NUMBER, between(1)),
-    there("MaxConnections", "ATHENS_MAX_CONNECTIONS", NUMBER, between(0)),
-    there("MaxConnectionsPerClient", "ATHENS_MAX_CONNECTIONS_PER_CLIENT", NUMBER, between(0)),
-    there("FetchAhead", "ATHENS_FETCH_AHEAD", FLAG),
-    there("FastLane", "ATHENS_FAST_LANE", FLAG),
-    there("Port", "ATHENS_PORT", ADDRESS, listen(Listen()), field="listen", also="PORT", empty_counts=False),
-    there("Listen", "ATHENS_LISTEN", LIST, tuple, field="endpoints"),
-    there("UnixSocket", "ATHENS_UNIX_SOCKET"),
-    there("UnixSocketMode", "ATHENS_UNIX_SOCKET_MODE", TEXT, file_mode),
-    there("TLSCertFile", "ATHENS_TLSCERT_FILE", field="tls_cert_file"),
-    there("TLSKeyFile", "ATHENS_TLSKEY_FILE", field="tls_key_file"),
-    there("ForceSSL", "PROXY_FORCE_SSL", FLAG, field="force_ssl"),
-    there("PathPrefix", "ATHENS_PATH_PREFIX", TEXT, path_prefix),
-    there("TrustedProxies", "ATHENS_TRUSTED_PROXIES", LIST, networks),
-    there("BasicAuthUser", "BASIC_AUTH_USER", TEXT, user_name),
-    there("BasicAuthPass", "BASIC_AUTH_PASS"),
-    there("UsersFile", "ATHENS_USERS_FILE"),
-    there("TokensFile", "ATHENS_TOKENS_FILE"),
-    there("RulesFile", "ATHENS_RULES_FILE"),
-    there("MetricsAuth", "ATHENS_METRICS_AUTH", FLAG),
-    there(
-        "StorageType",
-        "ATHENS_STORAGE_TYPE",
-        TEXT,
-        one_of("memory", "disk", "mongo", "gcp", "minio", "s3", "azureblob", "external"),
-    ),
-    there("StorageCacheBytes", "ATHENS_STORAGE_CACHE_BYTES", NUMBER, between(0)),
-    there(
-        "IndexType",
-        "ATHENS_INDEX_TYPE",
-        TEXT,
-        one_of("none", "memory", "sqlite", "mysql", "postgres", empty="none"),
-    ),
-    there(
-        "SingleFlightType",
-        "ATHENS_SINGLE_FLIGHT_TYPE",
-        TEXT,
-        one_of("memory", "file", "redis", "redis-sentinel", "etcd", "s3", "minio", "gcp", "azureblob", empty="memory"),
-    ),
-    *BACKENDS,
-]
+GENERAL = [*MODULES, *SERVER]
+"""What holds whatever is chosen."""
+
+KEYS = [key for section in (*GENERAL, *BACKENDS) for key in section.keys]

@@ -44,14 +44,19 @@ class Setting:
 def report(config: Config, text: str, environ: Mapping[str, str], name: str) -> Iterator[Setting]:
     """Every setting of ``config``, which was loaded from the TOML ``text`` of the file ``name`` and ``environ``."""
     table = tomllib.loads(text)
-    default = Config()
+    defaults = Config()
     # Two keys may be one setting, as spelled by Athens' code and by its sample file.
     sources = {key.field: source for key in KEYS if (source := _source(key, table, environ, name)) != DEFAULT}
     for key in KEYS:
         if key.field:
             value = attrgetter(key.field)(config)
-            changed = value != attrgetter(key.field)(default)
+            changed = value != attrgetter(key.field)(defaults)
             yield Setting(key.path, _toml(_masked(key, value)), sources.get(key.field, DEFAULT), changed)
+
+
+def default(key: Key) -> str:
+    """The value that a key has when nobody sets it, as TOML writes it."""
+    return _toml(_in_file(key, attrgetter(key.field)(Config()))) if key.field else '""'
 
 
 def without_secrets(text: str) -> str:
@@ -76,14 +81,22 @@ def _holds(table: Any, path: list[str]) -> bool:
     return any(_holds(value, path[1:]) for name, value in table.items() if name.lower() == path[0])
 
 
-def _masked(key: Key, value: Any) -> Any:
-    """A value as the file would have it, but for what is secret in it."""
+def _in_file(key: Key, value: Any) -> Any:
+    """A value as the file would have it."""
     if isinstance(value, Listen):
         return f"{f'[{value.host}]' if ':' in value.host else value.host}:{value.port}"
     if key.path == "UnixSocketMode":
         return f"{value:04o}"
     if key.kind is ASSIGNMENTS:
-        return [f"{name}={MASK}" for name in value]
+        return [f"{name}={text}" for name, text in value.items()]
+    return value
+
+
+def _masked(key: Key, value: Any) -> Any:
+    """The same, but for what is secret in it."""
+    value = _in_file(key, value)
+    if key.kind is ASSIGNMENTS:
+        return [f"{entry.partition('=')[0]}={MASK}" for entry in value]
     if isinstance(value, Mapping):
         return {name: MASK if _SECRET_NAME.search(name) else text for name, text in value.items()}
     if isinstance(value, tuple):

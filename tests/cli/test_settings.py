@@ -118,8 +118,8 @@ def test_show(command: Command, tmp_path: Path) -> None:
     assert (status, len(lines), error) == (0, sum(bool(key.field) for key in KEYS), "")
     assert "Timeout = 300  # athens.toml" in lines
     assert command.run("config", "show", "--changed")[1] == [
-        'GithubToken = "***"  # athens.toml',
         'StorageType = "disk"  # ATHENS_STORAGE_TYPE',
+        'GithubToken = "***"  # athens.toml',
         f'Storage.Disk.RootPath = "{tmp_path}/store"  # ATHENS_DISK_STORAGE_ROOT',
     ]
 
@@ -130,3 +130,13 @@ def test_show_what_cannot_be_used(command: Command, tmp_path: Path) -> None:
     status, lines, error = command.run("config", "show", "bad.toml")
     assert (status, lines) == (2, [])
     assert error.startswith("athensd: bad.toml: Timeout")
+
+
+def test_explain(command: Command) -> None:
+    """A setting, by its key or its variable, as a file would have it; of one that is not there the nearest."""
+    status, lines, error = command.run("config", "explain", "aws_region")
+    assert (status, error) == (0, "")
+    assert lines == ["[Storage.S3]", '# The region of the bucket.  AWS_REGION, default "".', 'Region = ""']
+    status, lines, error = command.run("config", "explain", "Timeot")
+    assert (status, lines) == (2, [])
+    assert "Timeot is no setting; the nearest one is Timeout" in error

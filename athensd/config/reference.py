@@ -1,0 +1,114 @@
+"""What is written of the settings for people: the sample file, the page of the documentation, one key alone.
+
+All of it is made of the sections in ``keys``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from textwrap import wrap
+
+from athensd.config.backend_keys import BACKENDS
+from athensd.config.key import Key, Section
+from athensd.config.keys import GENERAL, KEYS
+from athensd.config.report import default
+
+WIDTH = 118
+SAMPLED = {"StorageType": '"disk"', "Storage.Disk.RootPath": '"var/storage"'}
+"""What the sample says otherwise than the defaults: it is to be tried in a checkout, and to remember."""
+BEGIN, END = "<!-- Made by script/reference. -->\n", "<!-- Until here. -->\n"
+"""What stands around the generated part of the page."""
+_HEAD = """\
+# The settings of athensd, as script/server uses them.  A key that is left out has its default.
+# The environment variable named beside a key overrides it.  More in docs/configuration.md.
+"""
+
+
+def sample() -> str:
+    """``etc/athens.toml``: each setting with what it means, its variable and its default."""
+    return _HEAD + "".join(_sampled(section) for section in [*GENERAL, *BACKENDS])
+
+
+def page(text: str) -> str:
+    """The text of ``docs/configuration.md`` with its tables made anew.  Raises ``ValueError`` where it has no place."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"the page must have the lines {BEGIN.strip()} and {END.strip()}")
+    general = "".join(map(_tabled, GENERAL))
+    backends = "".join(map(_tabled, BACKENDS))
+    chosen = "## Backends\n\nOnly the settings of those that are chosen are looked at.\n\n"
+    return f"{before}{BEGIN}\n{general}{chosen}{backends}{END}{after}"
+
+
+def explained(name: str) -> str:
+    """What the sample would say of a key by its default; ``name`` is its own or its variable's.
+
+    Raises ``LookupError`` with the nearest one there is.
+    """
+    by_name = {each.lower(): key for key in reversed(KEYS) for each in (*key.variables, key.path)}
+    if name.lower() not in by_name:
+        [nearest] = get_close_matches(name.lower(), by_name, n=1, cutoff=0)
+        raise LookupError(f"{name} is no setting; the nearest one is {by_name[nearest].path}")
+    key = by_name[name.lower()]
+    table = key.path.rpartition(".")[0]
+    return f"[{table}]\n{_entry(key)}" if table else _entry(key)
+
+
+def plain(markdown: str) -> str:
+    """A text without its marks, for a reader of the whole repository."""
+    without_links = re.sub(r"\[([^]]+)\]\(([\w.-]+)(?:#[\w-]+)?\)", _led, markdown)
+    return without_links.replace("`", "")
+
+
+def _led(link: re.Match[str]) -> str:
+    text, target = link.groups()
+    return f"docs/{target}" if text == target else f"{text} (docs/{target})"
+
+
+def _sampled(section: Section) -> str:
+    seen = ""
+    parts = ["\n\n", *_comment(f"{section.title}.", plain(section.about))]
+    for key in _once(section.keys):
+        table, _, _ = key.path.rpartition(".")
+        parts += [f"\n[{table}]\n"] if table != seen else []
+        seen = table
+        parts += ["\n", _entry(key, SAMPLED.get(key.path))]
+    return "".join(parts)
+
+
+def _entry(key: Key, value: str | None = None) -> str:
+    """A key's comment and line, in its table."""
+    comment = "".join(_comment(plain(key.meaning), f"{plain(_variable(key))}, default {default(key)}."))
+    return f"{comment}{key.path.rpartition('.')[2]} = {default(key) if value is None else value}\n"
+
+
+def _once(keys: Iterable[Key]) -> Iterator[Key]:
+    """Those that mean something, and of two names of the same the first."""
+    seen = {""}
+    for key in keys:
+        if key.field not in seen:
+            seen.add(key.field)
+            yield key
+
+
+def _comment(text: str, last: str) -> Iterator[str]:
+    """Lines of a comment, with ``last`` behind the text, or on a line of its own."""
+    lines = wrap(text.replace(". ", ".  "), WIDTH, break_on_hyphens=False)
+    if last and len(lines[-1]) + len(last) + 2 <= WIDTH:
+        lines[-1] += f"  {last}"
+    elif last:
+        lines.append(last)
+    return (f"# {line}\n" for line in lines)
+
+
+def _tabled(section: Section) -> str:
+    rows = "".join(f"| `{key.path}` | {_variable(key)} | `{default(key)}` | {key.meaning} |\n" for key in section.keys)
+    about = f"{section.about}\n\n" if section.about else ""
+    return f"### {section.title}\n\n{about}| TOML | Environment | Default | Meaning |\n|---|---|---|---|\n{rows}\n"
+
+
+def _variable(key: Key) -> str:
+    return f"`{key.env}`, else `{key.also}`" if key.also else f"`{key.env}`"
