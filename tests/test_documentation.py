@@ -31,6 +31,37 @@ WORDS = {
     *("IBucket", "ICatalog", "IFlight", "IIndex", "ILeases", "IOrigin", "IStorage"),
     *("AuthorizationFailure", "ContainerNotFound", "PutObject", "SlowDown"),
 }
+SHELLS = {"sh", "zsh", "fish"}
+
+# Each page with commands, and the test that types them.
+HERE = "tests/integration/test_documentation.py"
+MORE = "tests/integration/test_documented_work.py"
+FOLLOWED = {
+    "README.md": f"{HERE}::test_readme",
+    "docs/access.md": f"{MORE}::test_access",
+    "docs/air-gap.md": f"{HERE}::test_air_gap",
+    "docs/athensd.md": f"{MORE}::test_athensd",
+    "docs/index.md": f"{MORE}::test_index",
+    "docs/installing.md": "tests/packaging/test_installing.py::test_what_it_says_to_type",
+    "docs/moving-from-athens.md": f"{HERE}::test_moving_from_athens",
+    "docs/operations.md": f"{MORE}::test_operations",
+    "docs/quickstart.md": f"{HERE}::test_quickstart",
+    "docs/storage-external.md": "tests/web/test_external_routes.py::test_as_documented",
+    "docs/walkthrough.md": f"{MORE}::test_walkthrough",
+}
+# How commands begin that no test types, and why.  All are held against what they say of themselves below.
+NOT_TYPED = {
+    "docker ": "wants a container engine; test_compose.py holds both files against docker-compose",
+    "systemctl daemon-reload": "wants a running systemd",
+    "useradd ": "makes a user of this machine",
+    ".venv/bin/pip ": "changes the environment that the tests run in; test_packages.py installs elsewhere",
+    "script/test": "is what runs the tests, or what CI types before it",
+    "script/docs": "test_site does what it does",
+    "script/jaeger": "running_jaeger starts it, at other ports",
+    ".venv/bin/python bench/": "measures for minutes, on a machine with nothing else to do",
+    "az ": "wants an account at Azure",
+    "gcloud ": "wants an account at Google",
+}
 
 
 @frozen
@@ -39,9 +70,9 @@ class Text:
 
     prose: str
     code: tuple[str, ...]
-    """Its blocks of code, fenced or indented."""
+    """Its blocks of code that are no shell's, fenced or indented."""
     shell: tuple[str, ...]
-    """Those that are fenced as ``sh``."""
+    """Those that are fenced as ``sh``, each command on one line."""
 
     @classmethod
     def of(cls, page: Path) -> Text:
@@ -49,9 +80,17 @@ class Text:
         rest = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
         indented = re.findall(r"(?:^(?: {4,}.*)?\n)+", rest, re.MULTILINE)
         prose = re.sub(r"^ {4,}.*$", "", rest, flags=re.MULTILINE)
-        return cls(
-            prose, (*(text for _, text in fences), *indented), tuple(text for tag, text in fences if tag == "sh")
-        )
+        shell = tuple(re.sub(r"\\\n *", "", text) for tag, text in fences if tag == "sh")
+        return cls(prose, (*(text for tag, text in fences if tag not in SHELLS), *indented), shell)
+
+
+def typed(page: Path) -> list[str]:
+    """The blocks of shell of a page, without the commands that no test types."""
+    blocks = [
+        "".join(line for line in block.splitlines(keepends=True) if not line.startswith(tuple(NOT_TYPED)))
+        for block in Text.of(page).shell
+    ]
+    return [block for block in blocks if block.strip()]
 
 
 def name_of(page: Path) -> str:
@@ -140,6 +179,25 @@ def test_the_first_page_leads_to_the_others() -> None:
     assert set(DOCS) <= seen
 
 
+def test_every_command_is_typed() -> None:
+    """Each page with commands has a test that follows it; of those that are not typed each is in some page."""
+    assert {name_of(page) for page in PAGES if typed(page)} == FOLLOWED.keys()
+    for place in FOLLOWED.values():
+        file, _, test = place.partition("::")
+        assert f"def {test}(" in (ROOT / file).read_text()
+    lines = [line for page in PAGES for block in Text.of(page).shell for line in block.splitlines()]
+    assert [start for start in NOT_TYPED if not any(line.startswith(start) for line in lines)] == []
+
+
+@each_page
+def test_commands_are_marked(page: Path) -> None:
+    """Whatever is to be typed stands in a block of shell: where these tests look for it."""
+    programs = {*OTHERS, "athensd", "bash", "pip", "sh", "sudo", "time", "twistd"}
+    lines = [line.split() for block in Text.of(page).code for line in block.splitlines() if line.strip()]
+    first = [words[0].removeprefix("$").rpartition("/")[2] for words in lines if not words[0].endswith(":")]
+    assert not programs.intersection(first)
+
+
 COMMANDS = [
     (page, line.split("  #")[0].strip())
     for page in PAGES
@@ -151,12 +209,9 @@ COMMANDS = [
 
 @pytest.mark.parametrize(("page", "line"), COMMANDS, ids=lambda part: part if isinstance(part, str) else part.name)
 def test_commands_exist(page: Path, line: str) -> None:
-    """What a page says to type has only programs, options, settings and files of ours that are there.
-
-    The pages on which a whole story is told are followed in ``tests/integration/test_documentation.py``.
-    """
-    for command in re.split(r" && | \| ", line):
-        words = shlex.split(re.sub(r"\$\(.*?\)", "x", command))
+    """What a page says to type has only programs, options, settings and files of ours that are there."""
+    for command in re.split(r" && | \| ", re.sub(r"\$\(.*\)", "x", line)):
+        words = shlex.split(re.sub(r">.*", "", command))
         while words and re.match(r"\w+=", words[0]):
             setting = words.pop(0).partition("=")[0]
             assert setting in VARIABLES or not setting.startswith("ATHENS_")
@@ -164,42 +219,53 @@ def test_commands_exist(page: Path, line: str) -> None:
             check_command(*words)
 
 
+# Others' programs that are typed.
+OTHERS = {
+    *("az", "cd", "cp", "curl", "docker", "echo", "eval", "export", "gcloud", "go", "grep"),
+    *(
+        "htpasswd",
+        "install",
+        "kill",
+        "kubectl",
+        "mkdir",
+        "prometheus",
+        "python3",
+        "sed",
+        "sudo",
+        "systemctl",
+        "useradd",
+    ),
+}
+
+
 def check_command(program: str, *arguments: str) -> None:
     """Hold one command against what it says of itself."""
     options = [word.partition("=")[0] for word in arguments if word.startswith("-")]
-    if program == "athensd":
-        assert set(options) <= offered(str(Path(sys.executable).with_name("athensd")), arguments[0], "--help")
-    elif program == ".venv/bin/twistd":
-        own = arguments.index("athens")
-        assert set(arguments[:own]) <= {"-n", "-ny", "--nodaemon"}
+    name = re.sub(r"^(\.venv|/opt/athensd)/bin/", "", program)
+    if name == "time":
+        check_command(*[word for word in arguments if "=" not in word])
+    elif name == "athensd":
+        verb = arguments[: 2 if arguments[0] == "config" else 1]
+        assert set(options) <= offered(str(Path(sys.executable).with_name("athensd")), *verb, "--help")
+    elif name == "twistd":
+        own = arguments.index("athens") if "athens" in arguments else len(arguments)
+        assert set(arguments[:own]) <= {"-n", "-ny", "--nodaemon", "--help"}
         twistd = str(Path(sys.executable).with_name("twistd"))
         assert set(options) <= {*arguments[:own], *offered(twistd, "athens", "--help")}
-    elif program.startswith("script/"):
-        text = (ROOT / program).read_text()
+    elif name.startswith("script/"):
+        text = (ROOT / name).read_text()
         taken = "TWISTD OPTION" in text or "PYTEST ARGUMENT" in text
         assert all(taken or word in text for word in options)
         assert [word for word in arguments if word.startswith("tests") and not (ROOT / word).exists()] == []
-    elif program == ".venv/bin/pip":
-        extras = re.findall(r"\[([\w,-]+)\]", arguments[-1])[0].split(",")
+    elif name == "pip":
+        extras = [extra for found in re.findall(r"\[([\w,-]+)\]", arguments[-1]) for extra in found.split(",")]
         setup = (ROOT / "setup.py").read_text()
         assert [extra for extra in extras if f'"{extra}": [' not in setup] == []
-    elif program == ".venv/bin/python":
+    elif name == "python":
         assert (ROOT / arguments[0]).is_file()
         assert not options or set(options) <= offered(sys.executable, str(ROOT / arguments[0]), "--help")
     else:
-        assert program in {
-            "cd",
-            "cp",
-            "curl",
-            "docker",
-            "export",
-            "go",
-            "mkdir",
-            "systemctl",
-            "kill",
-            "install",
-            "sudo",
-        }
+        assert name in OTHERS
 
 
 def offered(*command: str) -> set[str]:

@@ -1,21 +1,15 @@
 """Whole pages, followed word for word: what stands in their blocks of shell is done, in their order.
 
-Only places are others: ports, paths outside the checkout, and where modules come from.
+Only places are others: ports, paths outside the checkout, and where modules come from.  Which pages are followed
+elsewhere, and what cannot be typed, is said in ``tests/test_documentation.py``.
 """
 
 from __future__ import annotations
 
 import io
-import os
-import re
-import signal
-import socket
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,101 +19,15 @@ from athensd.gomod.version import ModuleVersion
 from athensd.gomod.ziphash import check_zip, h1_of_mod
 from tests.integration.go import needs_go
 from tests.integration.goproxy_tree import Upstream, add_version
+from tests.integration.reader import Reader
 from tests.rig.sumdb import Database, Server
-from tests.test_documentation import Text
+from tests.test_documentation import ROOT
 
-ROOT = Path(__file__).parents[2]
 UUID = ModuleVersion("github.com/google/uuid", "v1.6.0")
 TOOLCHAIN = ModuleVersion("golang.org/toolchain", "v0.0.1-go1.27.4.linux-amd64")
 PROGRAM = 'package main\n\nimport "github.com/google/uuid"\n\nfunc main() { println(uuid.Name) }\n'
 
 pytestmark = [pytest.mark.slow, needs_go]
-
-
-class Reader:
-    """Somebody at the root of a checkout who types what a page says.
-
-    The checkout has all that is in ours, but nothing is installed: that is taken as done.
-    """
-
-    def __init__(self, place: Path, page: str, goproxy: str, **environment: str) -> None:
-        self.place = place
-        self.goproxy = goproxy
-        self.blocks = list(Text.of(ROOT / page).shell)
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = str(probe.getsockname()[1])
-        self.environment = {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "HOME": str(place),
-            "TMPDIR": str(place),
-            "GOCACHE": os.environ.get("GOCACHE") or str(Path.home() / ".cache/go-build"),
-            "GOFLAGS": "-modcacherw",
-            "GOTOOLCHAIN": "local",
-            "GOSUMDB": "off",
-            **environment,
-        }
-        (place / "script").mkdir(parents=True)
-        (place / "script/server").symlink_to(ROOT / "script/server")
-        (place / "script/prepare").symlink_to("/bin/true")
-        (place / "etc").symlink_to(ROOT / "etc")
-        (place / ".venv").symlink_to(Path(sys.executable).parents[1])
-
-    def here(self, text: str) -> str:
-        """The same with places of this test."""
-        text = re.sub(r"\b(localhost|127\.0\.0\.1):(3000|3001|3920)\b", rf"127.0.0.1:{self.port}", text)
-        return re.sub(r"(?<!\w)/(media|srv|etc|var)/", rf"{self.place}/\1/", text)
-
-    def run(self, block: str, **environment: str) -> str:
-        """Type a block; what it prints.  It must succeed."""
-        done = subprocess.run(
-            ["sh", "-euc", self.here(block)],
-            cwd=self.place,
-            env={**self.environment, **environment},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, f"{block}\n{done.stdout}{done.stderr}"
-        return done.stdout
-
-    @contextmanager
-    def daemon(self, block: str, **environment: str) -> Iterator[str]:
-        """Type a block whose last line is an athensd in the foreground, and Ctrl-C in the end; its URL."""
-        *before, last = self.here(block).strip().splitlines()
-        url = f"http://127.0.0.1:{self.port}"
-        settings = {"GOPROXY": self.goproxy, "ATHENS_PORT": f"127.0.0.1:{self.port}"}
-        log = self.place / "log"
-        with log.open("wb") as out:
-            process = subprocess.Popen(
-                ["sh", "-euc", "\n".join([*before, f"exec env {last}"])],
-                cwd=self.place,
-                env={**self.environment, **settings, **environment},
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-            )
-        try:
-            until = time.monotonic() + 20
-            while not serves(url):
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < until, log.read_text()
-                time.sleep(0.05)
-            yield url
-            process.send_signal(signal.SIGINT)
-            assert process.wait(20) == 0
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-
-
-def serves(url: str) -> bool:
-    try:
-        urllib.request.urlopen(f"{url}/healthz", timeout=5).close()
-    except OSError:
-        return False
-    return True
 
 
 @pytest.fixture
@@ -138,6 +46,16 @@ def upstream(tree: Path) -> Iterator[Upstream]:
     server = Upstream(tree)
     yield server
     server.stop()
+
+
+def recorded(tree: Path) -> Database:
+    """A checksum database that knows the tree."""
+    database = Database()
+    for version in (UUID, TOOLCHAIN):
+        file = tree / escape_path(version.path) / "@v" / f"{version.version}.zip"
+        h1 = check_zip(io.BytesIO(file.read_bytes()), version).h1
+        database.add(version.path, version.version, h1, h1_of_mod(file.with_suffix(".mod").read_bytes()))
+    return database
 
 
 def project(place: Path) -> Path:
@@ -164,9 +82,9 @@ def test_quickstart(tmp_path: Path, upstream: Upstream) -> None:
 
 
 def test_readme(tmp_path: Path, upstream: Upstream) -> None:
-    """README.md, but for what installs, needs Docker, or is a run of the tests."""
+    """README.md from its beginning to its end."""
     reader = Reader(tmp_path / "checkout", "README.md", upstream.url)
-    start, use, direct, configure, *_ = reader.blocks
+    start, use, direct, configure, traced = reader.blocks
     (reader.place / "var").mkdir()
     project(reader.place / "project")
     with reader.daemon(start):
@@ -175,18 +93,14 @@ def test_readme(tmp_path: Path, upstream: Upstream) -> None:
     (reader.place / "etc").mkdir()
     for name in (ROOT / "etc").glob("*.toml"):
         (reader.place / "etc" / name.name).write_text(name.read_text())
-    for line in [direct, *configure.splitlines()]:
+    for line in [direct, *configure.splitlines(), traced]:
         with reader.daemon(line.partition("  #")[0]) as url:
             assert urllib.request.urlopen(f"{url}/readyz", timeout=10).status == 200
 
 
 def test_air_gap(tmp_path: Path, tree: Path, upstream: Upstream) -> None:
     """docs/air-gap.md: with the outside gone, a client that asks the database builds, and has the toolchain."""
-    database = Database()
-    for version in (UUID, TOOLCHAIN):
-        file = tree / escape_path(version.path) / "@v" / f"{version.version}.zip"
-        h1 = check_zip(io.BytesIO(file.read_bytes()), version).h1
-        database.add(version.path, version.version, h1, h1_of_mod(file.with_suffix(".mod").read_bytes()))
+    database = recorded(tree)
     key = database.signer.verifier_key
     with Server(database) as server:
         sums = {"GOSUMDB": server.gosumdb, "ATHENS_SUM_DBS": server.gosumdb}
@@ -237,7 +151,8 @@ def test_moving_from_athens(tmp_path: Path, tree: Path, upstream: Upstream) -> N
     with reader.daemon(settings):
         pass
     assert "copied: 1" in reader.run(import_)
-    assert "complete: 1" in reader.run(fsck.replace(" --sums", ""))
+    with Server(recorded(tree)) as server:
+        assert "complete: 1" in reader.run(fsck, GOSUMDB=server.gosumdb)
     project(reader.place / "program")
     with reader.daemon(".venv/bin/twistd -n athens --config-file etc/athens/config.toml"):
         reader.run(f"cd program\n{client}go mod verify", GOFLAGS="-modcacherw -mod=mod")

@@ -44,13 +44,19 @@ def install(wheel: Path, environment: Path) -> Path:
     That comes from the environment of the tests, where athensd itself is a path entry that does not come along.
     """
     run(sys.executable, "-m", "venv", "--without-pip", environment, cwd=environment.parent)
+    install_requirements(environment)
     python = environment / "bin/python"
-    [places] = (environment / "lib").glob("python3*/site-packages")
-    (places / "tests.pth").write_text(sysconfig.get_path("purelib") + "\n")
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-index", "--no-deps"]
     run(*pip, wheel, cwd=environment.parent)
-    # Its own script, as pip would have written it here.
-    twistd = environment / "bin/twistd"
-    twistd.write_text(f"#!{python}\nimport sys\nfrom twisted.scripts.twistd import run\nsys.exit(run())\n")
-    twistd.chmod(0o755)
     return environment / "bin"
+
+
+def install_requirements(environment: Path) -> None:
+    """All that athensd requires, with Twisted's own script, as pip would have written it there."""
+    [places] = (environment / "lib").glob("python3*/site-packages")
+    (places / "tests.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    twistd = environment / "bin/twistd"
+    twistd.write_text(
+        f"#!{environment}/bin/python\nimport sys\nfrom twisted.scripts.twistd import run\nsys.exit(run())\n"
+    )
+    twistd.chmod(0o755)

@@ -25,6 +25,7 @@ from athensd.web import external
 from athensd.web.external import ExternalSite, Target, Upload, target_of
 from tests.fakes import module_files, module_zip, result_of
 from tests.storage.contract import BrokenBlob, files_below
+from tests.test_documentation import ROOT, typed
 
 V = ModuleVersion("example.com/Big/m", "v1.0.0-RC1")
 BASE = "example.com/!big/m/@v/v1.0.0-!r!c1"
@@ -309,6 +310,18 @@ async def test_upload_broken_off(make_server, share, user):
         await wait(0.01)
     with pytest.raises(NotFound):
         await server.storage.open(V, Kind.MOD)
+
+
+@ensureDeferred
+async def test_as_documented(server, tmp_path):
+    """docs/storage-external.md: the command there saves a version."""
+    [command] = typed(ROOT / "docs/storage-external.md")
+    version = ModuleVersion("example.com/m", "v1.0.0")
+    for kind, name in ((Kind.INFO, "v1.0.0.info"), (Kind.MOD, "go.mod"), (Kind.ZIP, "v1.0.0.zip")):
+        (tmp_path / name).write_bytes(module_files(version)[kind])
+    here = command.replace("127.0.0.1:3002", f"127.0.0.1:{server.number}").replace("curl", "curl -fsS")
+    await deferToThread(subprocess.run, here, shell=True, cwd=tmp_path, check=True, timeout=60)
+    assert await server.storage.open(version, Kind.ZIP)
 
 
 def wait(seconds):
