@@ -510,12 +510,18 @@ def test_the_sample_file() -> None:
 
 
 PAGE = ROOT / "docs" / "configuration.md"
+PAGES = [file for file in sorted((ROOT / "docs").glob("*.md")) if "script/reference: " in file.read_text()]
 
 
-def test_written_anew() -> None:
-    """The sample and the page are what script/reference makes of the keys: run it where this fails."""
+def test_the_sample_is_made_of_the_keys() -> None:
+    """Run script/reference where this fails."""
     assert (ROOT / "etc" / "athens.toml").read_text() == sample()
-    assert page(PAGE.read_text()) == PAGE.read_text()
+
+
+@pytest.mark.parametrize("file", PAGES, ids=[file.name for file in PAGES])
+def test_tables_are_made_of_the_keys(file: Path) -> None:
+    """Run script/reference where this fails."""
+    assert page(file.read_text()) == file.read_text()
 
 
 @pytest.mark.parametrize("key", KEYS, ids=[key.path for key in KEYS])
@@ -539,10 +545,10 @@ def test_a_meaning_without_marks() -> None:
     assert plain(marked) == ("What D means (docs/policy.md), as docs/policy.md and [RFC 1](https://a.test/) say.")
 
 
-def test_a_page_without_a_place() -> None:
-    """It is not overwritten."""
-    with pytest.raises(ValueError, match="the page must have the lines"):
-        page("nothing")
+def test_a_table_of_no_section() -> None:
+    """It is not left as it is."""
+    with pytest.raises(KeyError, match="Nothing"):
+        page("<!-- script/reference: Nothing -->\n<!-- end -->\n")
 
 
 def documented(key: Key) -> str:

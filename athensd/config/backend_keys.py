@@ -10,12 +10,14 @@ from athensd.config.kinds import FLAG, LIST, MAP, NUMBER, between
 
 _DISK = (
     there("Storage.Disk.RootPath", "ATHENS_DISK_STORAGE_ROOT").means(
-        "The directory of the store, which must have one."
+        "The directory that modules are in; it is made if it is not there."
     ),
 )
 
 _S3 = (
-    there("Storage.S3.Region", "AWS_REGION").means("The region of the bucket."),
+    there("Storage.S3.Region", "AWS_REGION").means(
+        "The region of the bucket; one that is wrong is answered with the right one."
+    ),
     there("Storage.S3.Key", "AWS_ACCESS_KEY_ID").means(
         "The id of an access key; without one AWS' own places are looked at: variables, profiles, roles."
     ),
@@ -23,27 +25,35 @@ _S3 = (
     there("Storage.S3.Token", "AWS_SESSION_TOKEN").means("The token of a session, if the key belongs to one."),
     there("Storage.S3.Bucket", "ATHENS_S3_BUCKET_NAME").means("The bucket, which must be there."),
     there("Storage.S3.UseDefaultConfiguration", "AWS_USE_DEFAULT_CONFIGURATION", FLAG).means(
-        "Whether to look at AWS' own places even if there is a key here."
+        "Whether to look at AWS' own places for keys even if there is one here."
     ),
     there("Storage.S3.ForcePathStyle", "AWS_FORCE_PATH_STYLE", FLAG).means(
         "Whether the bucket stands in the path of a URL and not in the name of the host."
     ),
-    there("Storage.S3.Endpoint", "AWS_ENDPOINT").means("The address of a server other than AWS."),
+    there("Storage.S3.Endpoint", "AWS_ENDPOINT").means(
+        "The address of a server other than AWS, such as `https://s3.example.com`."
+    ),
     there("Storage.S3.CredentialsEndpoint", "AWS_CREDENTIALS_ENDPOINT").means(
-        "The address where a container asks for credentials."
+        "The address where a container asks for keys."
     ),
     there("Storage.S3.AwsContainerCredentialsRelativeURI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI").means(
-        "And a path at that address."
+        "What is put behind that address."
     ),
 )
 
 _MINIO = (
-    there("Storage.Minio.Endpoint", "ATHENS_MINIO_ENDPOINT").means("The server, as host:port."),
+    there("Storage.Minio.Endpoint", "ATHENS_MINIO_ENDPOINT").means(
+        "The server, as `host:port`; a scheme before it is passed over."
+    ),
     there("Storage.Minio.Key", "ATHENS_MINIO_ACCESS_KEY_ID").means("The id of an access key."),
     there("Storage.Minio.Secret", "ATHENS_MINIO_SECRET_ACCESS_KEY").means("Its secret."),
-    there("Storage.Minio.Bucket", "ATHENS_MINIO_BUCKET_NAME").means("The bucket, which is made if it is not there."),
+    there("Storage.Minio.Bucket", "ATHENS_MINIO_BUCKET_NAME").means(
+        "The bucket, of at least three characters; it is made if it is not there."
+    ),
     there("Storage.Minio.Region", "ATHENS_MINIO_REGION").means("Its region, if the server has any."),
-    there("Storage.Minio.EnableSSL", "ATHENS_MINIO_USE_SSL", FLAG).means("Whether the server speaks TLS."),
+    there("Storage.Minio.EnableSSL", "ATHENS_MINIO_USE_SSL", FLAG).means(
+        "Whether the server speaks TLS; without it everything is readable on the way."
+    ),
 )
 
 _GCP = (
@@ -52,47 +62,64 @@ _GCP = (
     ),
     there("Storage.GCP.Bucket", "ATHENS_STORAGE_GCP_BUCKET").means("The bucket, which must be there."),
     there("Storage.GCP.JSONKey", "ATHENS_STORAGE_GCP_JSON_KEY", field="storage.gcp.json_key").means(
-        "A JSON key, in base64; without one it is the host's own default credentials."
+        "A credential in JSON, of any type, in base64; without one it is the host's own default credentials."
     ),
 )
 
 _AZURE = (
     there("Storage.AzureBlob.AccountName", "ATHENS_AZURE_ACCOUNT_NAME").means("The storage account."),
     there("Storage.AzureBlob.AccountKey", "ATHENS_AZURE_ACCOUNT_KEY").means(
-        "Its key; without one it is a managed identity."
+        "One of the account's two keys; without one it is a managed identity."
     ),
     there("Storage.AzureBlob.ManagedIdentityResourceID", "ATHENS_AZURE_MANAGED_IDENTITY_RESOURCE_ID").means(
-        "Which managed identity."
+        "The managed identity, by its resource id; empty is the host's own."
     ),
-    there("Storage.AzureBlob.CredentialScope", "ATHENS_AZURE_CREDENTIAL_SCOPE").means("What its tokens are for."),
+    there("Storage.AzureBlob.CredentialScope", "ATHENS_AZURE_CREDENTIAL_SCOPE").means(
+        "What its tokens are for; empty is `https://storage.azure.com/.default`."
+    ),
     there("Storage.AzureBlob.ContainerName", "ATHENS_AZURE_CONTAINER_NAME").means(
         "The container, which must be there."
     ),
     there("Storage.AzureBlob.Endpoint", "ATHENS_AZURE_ENDPOINT").means(
-        "The address of a server other than Azure's public cloud."
+        "The URL of the blob service, where it is none of Azure's public cloud; empty is "
+        "`https://<account>.blob.core.windows.net`."
     ),
 )
 
 _MONGO = (
-    there("Storage.Mongo.URL", "ATHENS_MONGO_STORAGE_URL").means("The address of the database server."),
+    there("Storage.Mongo.URL", "ATHENS_MONGO_STORAGE_URL").means(
+        "The address, `mongodb://` or `mongodb+srv://`. In a password `: / ? # [ ] @ %` are written as `%3A` and so on."
+    ),
     there("Storage.Mongo.DefaultDBName", "ATHENS_MONGO_DEFAULT_DATABASE", field="storage.mongo.database").means(
         "The database."
     ),
     there(
         "Storage.Mongo.DefaultCollectionName", "ATHENS_MONGO_DEFAULT_COLLECTION", field="storage.mongo.collection"
-    ).means("The collection of versions."),
+    ).means("Athens' collection; athensd's is named after it."),
     there("Storage.Mongo.CertPath", "ATHENS_MONGO_CERT_PATH").means(
-        "A file of certificates of authorities that it may have its certificate from."
+        "A file of certificates (PEM) of the authorities to trust instead of the host's; then there is TLS."
     ),
-    there("Storage.Mongo.InsecureConn", "ATHENS_MONGO_INSECURE", FLAG).means("Whether to take any certificate."),
+    there("Storage.Mongo.InsecureConn", "ATHENS_MONGO_INSECURE", FLAG).means(
+        "Whether any certificate will do; for trying things out."
+    ),
     there("Storage.Mongo.Insecure", "ATHENS_MONGO_INSECURE", FLAG, field="storage.mongo.insecure_conn").means(
         "The same, as Athens' sample file spells it."
     ),
 )
 
-_EXTERNAL = (there("Storage.External.URL", "ATHENS_EXTERNAL_STORAGE_URL").means("The server of the store."),)
+_EXTERNAL = (
+    there("Storage.External.URL", "ATHENS_EXTERNAL_STORAGE_URL").means(
+        "The server of the store; a user and a password in it are sent as basic authentication, and appear nowhere "
+        "else."
+    ),
+)
 
-_ETCD = (there("SingleFlight.Etcd.Endpoints", "ATHENS_ETCD_ENDPOINTS").means("The servers, with commas between them."),)
+_ETCD = (
+    there("SingleFlight.Etcd.Endpoints", "ATHENS_ETCD_ENDPOINTS").means(
+        "The members of one cluster, each `host:port` or a URL, with commas between them; the first that answers "
+        "is asked."
+    ),
+)
 
 
 def _lock(table: str) -> tuple[Key, ...]:
@@ -102,7 +129,7 @@ def _lock(table: str) -> tuple[Key, ...]:
             "How long a lock holds without being renewed, in seconds, at least 1; we renew it and need no more than 8."
         ),
         there(f"{table}.Timeout", "ATHENS_REDIS_LOCK_TIMEOUT", NUMBER, between(1)).means(
-            "How long the service may take to answer, in seconds, at least 1."
+            "How long the service may take to answer, in seconds, at least 1; nobody waits longer than 2."
         ),
         there(f"{table}.MaxRetries", "ATHENS_REDIS_LOCK_MAX_RETRIES", NUMBER, between(1)).means(
             "Athens' tries; here one waits as long as another fetches."
@@ -112,16 +139,21 @@ def _lock(table: str) -> tuple[Key, ...]:
 
 _REDIS = (
     there("SingleFlight.Redis.Endpoint", "ATHENS_REDIS_ENDPOINT").means(
-        "The server, as host:port or a redis:// or rediss:// URL; several with commas between them for a cluster."
+        "`host:port`, or `redis://user:password@host:port/number`, with TLS `rediss://`; of a cluster several with "
+        "commas between them."
     ),
-    there("SingleFlight.Redis.Password", "ATHENS_REDIS_PASSWORD").means("Its password."),
-    there("SingleFlight.Redis.Cluster", "ATHENS_REDIS_CLUSTER", FLAG).means("Whether it is a cluster."),
+    there("SingleFlight.Redis.Password", "ATHENS_REDIS_PASSWORD").means(
+        "Its password; if there is one in the URL too, they must be the same."
+    ),
+    there("SingleFlight.Redis.Cluster", "ATHENS_REDIS_CLUSTER", FLAG).means(
+        "Whether it is a cluster; TLS, user and password of any of its addresses hold for all."
+    ),
     *_lock("SingleFlight.Redis.LockConfig"),
 )
 
 _SENTINEL = (
     there("SingleFlight.RedisSentinel.Endpoints", "ATHENS_REDIS_SENTINEL_ENDPOINTS", LIST, tuple).means(
-        "The sentinels, each as host:port."
+        "The sentinels, each as `host:port`, without TLS."
     ),
     there("SingleFlight.RedisSentinel.MasterName", "ATHENS_REDIS_SENTINEL_MASTER_NAME").means(
         "What they call the Redis."
@@ -164,7 +196,9 @@ _MYSQL = (
 )
 
 _POSTGRES = (
-    there("Index.Postgres.Host", "ATHENS_INDEX_POSTGRES_HOST").means("The server."),
+    there("Index.Postgres.Host", "ATHENS_INDEX_POSTGRES_HOST").means(
+        "The server; the directory of a socket begins with `/`."
+    ),
     there("Index.Postgres.Port", "ATHENS_INDEX_POSTGRES_PORT", NUMBER, between(1, 65535)).means("Its port."),
     there("Index.Postgres.User", "ATHENS_INDEX_POSTGRES_USER").means("The user."),
     there("Index.Postgres.Password", "ATHENS_INDEX_POSTGRES_PASSWORD").means("That user's password."),
@@ -180,7 +214,7 @@ _NOTHING = (
 )
 
 BACKENDS = [
-    Section("Disk", _DISK),
+    Section("Disk", _DISK, "See [storage-disk.md](storage-disk.md)."),
     Section("Amazon S3", _S3, "See [storage-s3.md](storage-s3.md)."),
     Section("MinIO", _MINIO, "See [storage-minio.md](storage-minio.md)."),
     Section("Google Cloud Storage", _GCP, "See [storage-gcp.md](storage-gcp.md)."),

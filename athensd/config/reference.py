@@ -1,4 +1,4 @@
-"""What is written of the settings for people: the sample file, the page of the documentation, one key alone.
+"""What is written of the settings for people: the sample file, tables of the documentation, one key alone.
 
 All of it is made of the sections in ``keys``.
 """
@@ -18,8 +18,8 @@ from athensd.config.report import default
 WIDTH = 118
 SAMPLED = {"StorageType": '"disk"', "Storage.Disk.RootPath": '"var/storage"'}
 """What the sample says otherwise than the defaults: it is to be tried in a checkout, and to remember."""
-BEGIN, END = "<!-- Made by script/reference. -->\n", "<!-- Until here. -->\n"
-"""What stands around the generated part of the page."""
+_MADE = re.compile(r"(<!-- script/reference: ([\w ]+) -->\n).*?(<!-- end -->\n)", re.DOTALL)
+"""What of a page is made: all that is general, all backends, or the section with this title."""
 _HEAD = """\
 # The settings of athensd, as script/server uses them.  A key that is left out has its default.
 # The environment variable named beside a key overrides it.  More in docs/configuration.md.
@@ -32,15 +32,10 @@ def sample() -> str:
 
 
 def page(text: str) -> str:
-    """The text of ``docs/configuration.md`` with its tables made anew.  Raises ``ValueError`` where it has no place."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"the page must have the lines {BEGIN.strip()} and {END.strip()}")
-    general = "".join(map(_tabled, GENERAL))
-    backends = "".join(map(_tabled, BACKENDS))
-    chosen = "## Backends\n\nOnly the settings of those that are chosen are looked at.\n\n"
-    return f"{before}{BEGIN}\n{general}{chosen}{backends}{END}{after}"
+    """The text of a page of ``docs/`` with its tables of settings made anew.  Raises ``KeyError`` for one of none."""
+    tables = {section.title: f"{_table(section)}\n" for section in [*GENERAL, *BACKENDS]}
+    tables |= {"general": "".join(map(_tabled, GENERAL)), "backends": "".join(map(_tabled, BACKENDS))}
+    return _MADE.sub(lambda made: f"{made[1]}\n{tables[made[2]]}{made[3]}", text)
 
 
 def explained(name: str) -> str:
@@ -105,9 +100,13 @@ def _comment(text: str, last: str) -> Iterator[str]:
 
 
 def _tabled(section: Section) -> str:
-    rows = "".join(f"| `{key.path}` | {_variable(key)} | `{default(key)}` | {key.meaning} |\n" for key in section.keys)
     about = f"{section.about}\n\n" if section.about else ""
-    return f"### {section.title}\n\n{about}| TOML | Environment | Default | Meaning |\n|---|---|---|---|\n{rows}\n"
+    return f"### {section.title}\n\n{about}{_table(section)}\n"
+
+
+def _table(section: Section) -> str:
+    rows = (f"| `{key.path}` | {_variable(key)} | `{default(key)}` | {key.meaning} |\n" for key in section.keys)
+    return f"| TOML | Environment | Default | Meaning |\n|---|---|---|---|\n{''.join(rows)}"
 
 
 def _variable(key: Key) -> str:

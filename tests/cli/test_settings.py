@@ -134,9 +134,10 @@ def test_show_what_cannot_be_used(command: Command, tmp_path: Path) -> None:
 
 def test_explain(command: Command) -> None:
     """A setting, by its key or its variable, as a file would have it; of one that is not there the nearest."""
-    status, lines, error = command.run("config", "explain", "aws_region")
+    status, lines, error = command.run("config", "explain", "aws_session_token")
     assert (status, error) == (0, "")
-    assert lines == ["[Storage.S3]", '# The region of the bucket.  AWS_REGION, default "".', 'Region = ""']
+    comment = '# The token of a session, if the key belongs to one.  AWS_SESSION_TOKEN, default "".'
+    assert lines == ["[Storage.S3]", comment, 'Token = ""']
     status, lines, error = command.run("config", "explain", "Timeot")
     assert (status, lines) == (2, [])
     assert "Timeot is no setting; the nearest one is Timeout" in error

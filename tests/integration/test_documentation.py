@@ -74,7 +74,9 @@ def test_quickstart(tmp_path: Path, upstream: Upstream) -> None:
         said = reader.run(ask)
         assert "v1.6.0\n" in said
         assert '"Version"' in said
-        assert "all modules verified" in reader.run(use)
+        said = reader.run(use)
+        assert "all modules verified" in said
+        assert '{"module":"github.com/google/uuid","version":"v1.6.0"}' in said.replace(" ", "")
     assert (reader.place / "var/storage/github.com/google/uuid/@v/v1.6.0.zip").exists()
     for line in differently.splitlines():
         with reader.daemon(line) as url:
