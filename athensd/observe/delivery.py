@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -14,6 +15,11 @@ InReactor = Callable[..., Any]
 """Has a function called, with its arguments, by the thread of the reactor: ``reactor.callFromThread``."""
 
 
+def utc_now() -> datetime:
+    """The time of this machine."""
+    return datetime.now(UTC)
+
+
 class Delivery:
     """The state of one exporter.  All threads may call it.
 
@@ -21,15 +27,34 @@ class Delivery:
     shown without its user, password and query.
     """
 
-    def __init__(self, what: str, exporter: str, address: str, in_reactor: InReactor) -> None:
+    def __init__(
+        self, what: str, exporter: str, address: str, in_reactor: InReactor, now: Callable[[], datetime] = utc_now
+    ) -> None:
         self._what = what
         self._where = {"exporter": exporter, "address": shown(address)}
         self._in_reactor = in_reactor
+        self._now = now
         self._lock = threading.Lock()
-        self._well = True
+        self._tried = False
+        self._away: datetime | None = None
         self._dropped = 0
         self._dropped_before = 0  # when it was last told
         self._log = structlog.get_logger()
+
+    @property
+    def name(self) -> str:
+        """What goes where, in words."""
+        return f"{self._what} to {self._where['exporter']}"
+
+    @property
+    def tried(self) -> bool:
+        """Whether anything was sent until now, or should have been."""
+        return self._tried
+
+    @property
+    def away(self) -> datetime | None:
+        """Since when nothing arrives; ``None`` unless the last thing did not."""
+        return self._away
 
     @property
     def dropped(self) -> int:
@@ -44,9 +69,10 @@ class Delivery:
     def arrived(self) -> None:
         """Something arrived.  That is a line only after ``failed``."""
         with self._lock:
-            if self._well:
+            self._tried = True
+            if self._away is None:
                 return
-            self._well = True
+            self._away = None
             dropped = self._dropped - self._dropped_before
             self._dropped_before = self._dropped
             self._say(f"{self._what} are delivered again", dropped=dropped)
@@ -55,9 +81,10 @@ class Delivery:
         """Something did not arrive, and so many were lost by it.  It is a line only when the last thing arrived."""
         with self._lock:
             self._dropped += lost
-            if not self._well:
+            self._tried = True
+            if self._away is not None:
                 return
-            self._well = False
+            self._away = self._now()
             self._say(f"{self._what} are not delivered", reason=reason)
 
     def _say(self, text: str, **more: object) -> None:

@@ -20,23 +20,37 @@ EXPORTERS = ("datadog", "otlp", "prometheus", "stackdriver")
 
 
 class Stats:
-    """Metrics and their export.  ``exposition`` is there when they are to be had at ``/metrics``."""
+    """Metrics and their export.
 
-    def __init__(self, metrics: Metrics, lag: ReactorLag, exposition: Exposition | None, push: Push | None) -> None:
+    ``exposition`` is there when they are to be had at ``/metrics``, ``delivery`` when they are to be sent.  When they
+    cannot be had at all there are no ``metrics``.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics | None,
+        lag: ReactorLag | None = None,
+        exposition: Exposition | None = None,
+        delivery: Delivery | None = None,
+        push: Push | None = None,
+    ) -> None:
         self.metrics = metrics
         self.exposition = exposition
+        self.delivery = delivery
         self._lag = lag
         self._push = push
 
     def start(self) -> None:
         """Begin to measure the reactor, which must run by now, and to send."""
-        self._lag.start()
+        if self._lag is not None:
+            self._lag.start()
         if self._push is not None:
             self._push.start()
 
     async def stop(self) -> None:
         """Send a last time; that takes little more than a second at most."""
-        self._lag.stop()
+        if self._lag is not None:
+            self._lag.stop()
         if self._push is not None:
             await self._push.stop()
 
@@ -51,7 +65,7 @@ def make_stats(
     open_connections: Callable[[], int],
     dropped_spans: Callable[[], int],
 ) -> Stats | None:
-    """What ``exporter`` names; ``None`` when that is nothing or, with a line that says why, when it cannot be.
+    """What ``exporter`` names; ``None`` when that is nothing.  That it cannot be is a line that says why.
 
     The libraries are imported at once: that stops all threads for a while, so it belongs before the reactor runs.
     """
@@ -65,15 +79,16 @@ def make_stats(
 
             destination = _destination(exporter, url, environ, project)
     except Exception as error:  # whatever a library may do when it is imported
-        Delivery("metrics", exporter, url, reactor.callFromThread).failed(in_words(error))
-        return None
+        delivery = Delivery("metrics", exporter, url, reactor.callFromThread)
+        delivery.failed(in_words(error))
+        return Stats(None, delivery=delivery)
     metrics = Metrics(open_connections=open_connections, dropped_spans=dropped_spans)
     registry = metrics.instruments.registry
     lag = ReactorLag(reactor, metrics.instruments.reactor_lag.observe)
     if destination is None:
-        return Stats(metrics, lag, lambda accept: exposition(registry, accept), None)
+        return Stats(metrics, lag, lambda accept: exposition(registry, accept))
     delivery = Delivery("metrics", exporter, destination.address, reactor.callFromThread)
-    return Stats(metrics, lag, None, Push(destination, registry.collect, delivery, reactor))
+    return Stats(metrics, lag, None, delivery, Push(destination, registry.collect, delivery, reactor))
 
 
 def _destination(exporter: str, url: str, environ: Mapping[str, str], project: str) -> Destination | None:

@@ -43,7 +43,7 @@ class TraceExport:
     """Delivers spans to the backend that ``exporter`` and ``url``, of the settings, name.
 
     The library is imported at once: that stops all threads for some 20 ms, so it belongs before the reactor runs.  What
-    cannot work is told in one line, never raised.
+    cannot work is told in one line, never raised; ``delivery`` knows how it goes.
     """
 
     def __init__(
@@ -65,18 +65,18 @@ class TraceExport:
         except Exception as error:  # whatever a library may do when it is imported
             reason = in_words(error)
         self._reactor = reactor
-        self._delivery = Delivery("traces", exporter, address, reactor.callFromThread)
-        self._sender = _Sender(make, self._delivery) if make else None
+        self.delivery = Delivery("traces", exporter, address, reactor.callFromThread)
+        self._sender = _Sender(make, self.delivery) if make else None
         self._processor: BatchSpanProcessor | None = None
         self._longest = _number("OTEL_BSP_MAX_QUEUE_SIZE", 2048)
         self._queued = 0
         if make is None:
-            self._delivery.failed(reason)
+            self.delivery.failed(reason)
 
     @property
     def dropped(self) -> int:
         """How many spans did not arrive or did not fit, so far."""
-        return self._delivery.dropped
+        return self.delivery.dropped
 
     def start(self) -> None:
         """Begin to deliver; the exporter is made in a thread, for which nobody waits."""
@@ -96,11 +96,11 @@ class TraceExport:
         When 2,048 spans (``OTEL_BSP_MAX_QUEUE_SIZE``) wait it is dropped, and counted.
         """
         if self._processor is None or self._sender is None:
-            self._delivery.drop()
+            self.delivery.drop()
         elif self._queued - self._sender.taken >= self._longest:
-            self._delivery.drop()
+            self.delivery.drop()
             if self._sender.busy() > STUCK_SECONDS:
-                self._delivery.failed(f"no end of one export in {STUCK_SECONDS:.0f} s")
+                self.delivery.failed(f"no end of one export in {STUCK_SECONDS:.0f} s")
         else:
             self._queued += 1
             self._processor.on_end(span)

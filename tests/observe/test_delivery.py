@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 from structlog.testing import capture_logs
 
@@ -59,6 +60,21 @@ def test_what_did_not_fit_is_counted_and_no_line() -> None:
         each.drop()
         each.arrived()
     assert (lines, each.dropped) == ([], 1)
+
+
+def test_how_it_is() -> None:
+    """Whoever asks is told whether anything was sent, and since when nothing arrives."""
+    start = datetime(2026, 1, 31, tzinfo=UTC)
+    times = iter(start + timedelta(seconds=second) for second in range(10))
+    each = Delivery("traces", "jaeger", "host", at_once, lambda: next(times))
+    assert (each.name, each.tried, each.away) == ("traces to jaeger", False, None)
+    each.failed("refused")
+    each.failed("refused")
+    assert (each.tried, each.away) == (True, start)
+    each.arrived()
+    assert (each.tried, each.away) == (True, None)
+    each.failed("refused")
+    assert each.away == start + timedelta(seconds=1)
 
 
 def test_lines_are_written_by_the_reactor() -> None:

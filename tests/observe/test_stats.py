@@ -237,7 +237,9 @@ async def test_a_missing_library_is_one_line(lines: Lines, monkeypatch: pytest.M
     for module in [name for name in sys.modules if name.startswith("athensd.observe.")]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, NEEDED[exporter], None)
-    assert made(exporter) is None
+    stats = made(exporter)
+    assert stats is not None
+    assert (stats.metrics, stats.delivery.away is not None) == (None, True)
     await eventually(lambda: told(lines, GONE))
     [line] = spoken(lines)
     assert (line["log_level"], line["exporter"]) == ("info", exporter)
@@ -258,7 +260,11 @@ async def test_a_missing_library_is_one_line(lines: Lines, monkeypatch: pytest.M
 @ensureDeferred
 async def test_what_makes_no_sense_is_one_line(lines: Lines, exporter: str, url: str, reason: str) -> None:
     """An exporter that nobody knows, or an address that cannot be one: athensd starts all the same."""
-    assert made(exporter, url) is None
+    stats = made(exporter, url)
+    assert stats is not None
+    stats.start()
+    assert (stats.metrics, stats.delivery.away is not None) == (None, True)
+    await stopped(stats)
     await eventually(lambda: told(lines, GONE))
     [line] = spoken(lines)
     assert (line["log_level"], line["exporter"]) == ("info", exporter)
