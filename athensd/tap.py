@@ -35,6 +35,7 @@ from athensd.fetching import (
 )
 from athensd.flight.memory import MemoryFlight
 from athensd.flight.watched import WatchedFlight
+from athensd.gomod.version import ModuleVersion
 from athensd.listening import Certificate, make_listeners, read_certificate
 from athensd.observe.debug import DebugListener
 from athensd.observe.logs import TwistedEvents, configure_logs, set_log_level
@@ -137,7 +138,7 @@ def _service(options: Options) -> AthensService:
         open_connections=lambda: site.connections,
         dropped_spans=lambda: trace_export.dropped if trace_export else 0,
     )
-    under_way = UnderWay() if config.enable_pprof else None
+    under_way = UnderWay()
     watch(*(watcher for watcher in (stats and stats.metrics, under_way) if watcher), tracer=traces)
 
     go_binary = find_go(config.go_binary)
@@ -170,7 +171,12 @@ def _service(options: Options) -> AthensService:
     ground = Ground(reactor, plain_client(agent), in_thread, spool, work_place, store_spool, store_place)
     rendered = RenderedAnswers(FAST_LANE_BYTES, time.monotonic)
     kept = make_kept(config, ground, memory_flight)
-    storage, index = WatchedStorage(kept.storage, lambda version: rendered.forget(version.path)), kept.index
+
+    def deleted(version: ModuleVersion) -> None:
+        rendered.forget(version.path)
+        pages.changed(version.path)
+
+    storage, index = WatchedStorage(kept.storage, deleted, lambda version: pages.changed(version.path)), kept.index
     direct = DirectOrigin(
         go,
         flight,
@@ -203,18 +209,22 @@ def _service(options: Options) -> AthensService:
     rules = read_rules(config)
     answering = make_answering(config, go_settings, rules, parts, ground)
     door = Doorkeeper(rules.keys, time.monotonic, in_thread)
+    pages = PageRoutes(
+        storage,
+        index,
+        read_robots(config.robots_file),
+        _exposition(stats, in_thread),
+        clock=reactor,
+        own_home=_own_home(config.home_template_path),
+        no_sums=",".join(config.no_sum_patterns),
+        exporters=[each.delivery for each in (trace_export, stats) if each and each.delivery],
+        under_way=under_way.steps,
+    )
     site = AthensSite(
         site_resource(
             # A validator wants to be asked each time.
             DownloadRoutes(answering.gate, go_settings["GONOPROXY"], again=not config.validator_hook),
-            PageRoutes(
-                storage,
-                index,
-                read_robots(config.robots_file),
-                _exposition(stats, in_thread),
-                own_home=_own_home(config.home_template_path),
-                no_sums=",".join(config.no_sum_patterns),
-            ),
+            pages,
             SumDBRoutes(databases, exempt),
         ),
         rendered if config.fast_lane else None,
@@ -227,7 +237,7 @@ def _service(options: Options) -> AthensService:
         door=door,
         timeout=config.client_timeout,
     )
-    debug = under_way and DebugListener(
+    debug = config.enable_pprof and DebugListener(
         reactor,
         config.pprof.host,
         config.pprof.port,

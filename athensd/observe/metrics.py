@@ -29,7 +29,7 @@ OTHER = "other"
 METHODS = ("GET", "HEAD")
 ROUTES = (
     *("list", "latest", "info", "mod", "zip", "sumdb"),
-    *("home", "module", "style", "healthz", "readyz", "version", "robots", "catalog", "index", "metrics"),
+    *("home", "now", "module", "style", "healthz", "readyz", "version", "robots", "catalog", "index", "metrics"),
     "none",
 )
 STATUSES = (200, 206, 301, 302, 304, 307, 400, 401, 403, 404, 405, 410, 416, 429, 499, 500, 501, 502, 503, 504)

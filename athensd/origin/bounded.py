@@ -52,7 +52,7 @@ class BoundedOrigin:
 
     @asynccontextmanager
     async def _slot(self, asking: Step) -> AsyncIterator[None]:
-        with step("queue", origin=self._name):
+        with step("queue", **asking.facts):
             if not self._slots.tokens and self.waiting >= self._queue:
                 raise Overloaded("too many modules are being fetched just now; ask again in a few seconds")
             await self._slots.acquire()

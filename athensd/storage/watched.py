@@ -14,11 +14,20 @@ from athensd.steps import step
 
 @implementer(IStorage)
 class WatchedStorage:
-    """``storage``, and a catalog if it is one; ``deleted`` is told of each version that is gone."""
+    """``storage``, and a catalog if it is one.
 
-    def __init__(self, storage: IStorage, deleted: Callable[[ModuleVersion], None] = lambda version: None) -> None:
+    ``stored`` is told of each version of which the zip has come, ``deleted`` of each that is gone.
+    """
+
+    def __init__(
+        self,
+        storage: IStorage,
+        deleted: Callable[[ModuleVersion], None] = lambda version: None,
+        stored: Callable[[ModuleVersion], None] = lambda version: None,
+    ) -> None:
         self._storage = storage
         self._deleted = deleted
+        self._stored = stored
         if ICatalog.providedBy(storage):
             alsoProvides(self, ICatalog)
 
@@ -31,6 +40,8 @@ class WatchedStorage:
     async def put(self, version: ModuleVersion, kind: Kind, blob: Blob) -> None:
         with step("storage.put", kind=kind.value, module=version.path, version=version.version, bytes=blob.length):
             await self._storage.put(version, kind, blob)
+            if kind is Kind.ZIP:
+                self._stored(version)
 
     async def versions(self, path: str) -> Sequence[str]:
         with step("storage.versions", module=path):

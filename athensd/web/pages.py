@@ -1,15 +1,17 @@
-"""Everything beside the download protocol: home, health, version, robots, catalog and index, in Athens' shapes."""
+"""Everything beside the download protocol, in Athens' shapes: pages, health, version, robots, catalog and index."""
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+from attrs import evolve
 from klein import Klein
+from twisted.internet.interfaces import IReactorTime
 from twisted.web.template import Tag
 
 from athensd import __version__
@@ -17,12 +19,15 @@ from athensd.blob import BytesBlob
 from athensd.errors import AthensError, InvalidPath, InvalidRequest, NotFound, NotLoggedIn, StorageFailed, Unsupported
 from athensd.gomod.escape import unescape_path, unescape_version
 from athensd.interfaces import ICatalog, IIndex, IndexLine, IStorage, Page
+from athensd.steps import Step
 from athensd.web.download import JSON, TEXT
-from athensd.web.html.home import Home, home_page
+from athensd.web.html.home import Exporter, Home, home_page
+from athensd.web.html.known import KnownPaths
 from athensd.web.html.module import Module, look_at, module_page
+from athensd.web.html.now import Fetch, Now, fetches, now_page
 from athensd.web.html.own_home import OwnHome
 from athensd.web.html.page import CSS, HTML, POLICY, refusal, render
-from athensd.web.html.search import Found, search
+from athensd.web.html.search import search
 from athensd.web.html.times import StoredTimes, newest
 from athensd.web.reply import A_MINUTE, NEVER, Content, kept_by, send, status_of
 from athensd.web.request import AthensRequest
@@ -34,6 +39,7 @@ INDEX_LIMIT = 2000
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 NEWEST = 10
 TITLES = {404: "Not found", 403: "Not for you", 400: "This makes no sense", 500: "The store cannot be used"}
+HINTS = {404: "There are pages of what is stored here; what is not is fetched when go asks for it. "}
 LONGEST_QUERY = 200
 STYLE = Path(__file__).with_name("html").joinpath("style.css")
 
@@ -51,7 +57,8 @@ class PageRoutes:
     """``robots`` is the text of ``/robots.txt``; without ``metrics`` there is no ``/metrics``.
 
     ``own_home`` stands in the place of our home page.  ``no_sums`` are the patterns of modules about which no checksum
-    database is asked, as in ``GONOSUMDB``.
+    database is asked, as in ``GONOSUMDB``.  ``exporters`` are those of traces and metrics, and ``under_way`` gives the
+    open steps, the oldest first.
     """
 
     def __init__(
@@ -61,8 +68,11 @@ class PageRoutes:
         robots: bytes,
         metrics: Exposition | None = None,
         *,
+        clock: IReactorTime,
         own_home: OwnHome | None = None,
         no_sums: str = "",
+        exporters: Sequence[Exporter] = (),
+        under_way: Callable[[], Sequence[Step]] = lambda: (),
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._storage = storage
@@ -71,7 +81,10 @@ class PageRoutes:
         self._metrics = metrics
         self._own_home = own_home
         self._no_sums = no_sums
+        self._exporters = exporters
+        self._under_way = under_way
         self._now = now
+        self._known = KnownPaths(storage, clock)
         self._times = StoredTimes(index)
         self._style = STYLE.read_bytes()
 
@@ -79,6 +92,7 @@ class PageRoutes:
         """Add the routes to an application."""
         for path, handler in (
             ("/", self._home),
+            ("/now", self._being_fetched),
             ("/style.css", self._style_sheet),
             ("/mod/<path:escaped>", self._module),
             ("/healthz", self._healthz),
@@ -90,6 +104,10 @@ class PageRoutes:
             ("/metrics", self._exposition),
         ):
             app.route(path, methods=["GET"])(handler)
+
+    def changed(self, path: str) -> None:
+        """Something of this module was stored or deleted."""
+        self._known.changed(path)
 
     async def _home(self, request: AthensRequest) -> bytes | None:
         scheme = "https" if request.client.secure else "http"
@@ -104,33 +122,47 @@ class PageRoutes:
 
     async def _read_home(self, request: AthensRequest, base: str) -> Home:
         """What is on the home page; of what ails the store or the index the rest of the page is none the worse."""
-        trouble = ""
+        query = _argument(request, "q")[:LONGEST_QUERY]
+        home = Home(
+            base=base,
+            no_sums=self._no_sums,
+            login=request.site.door is not None and request.site.door.closed,
+            searchable=ICatalog.providedBy(self._storage),
+            exporters=self._exporters,
+            fetches=len(self._fetches(request)),
+            query=query,
+        )
+        if query:
+            return await self._search(request, home)
+        if home.searchable:
+            self._known.look()  # for whoever searches next
+        trouble = index_trouble = ""
         lines: Sequence[IndexLine] = ()
         try:
             await self._storage.check()
         except AthensError as error:
             trouble = str(error)
-        with suppress(StorageFailed):
+        try:
             lines = await newest(self._index, self._now(), NEWEST, request.sees)
-        query = _argument(request, "q")[:LONGEST_QUERY]
-        found: Found | None = None
-        failed = ""
-        if query:
-            try:
-                found = await search(self._storage, request.sees, query, _argument(request, "token"))
-            except StorageFailed as error:
-                failed = str(error)
-        return Home(
-            base=base,
-            no_sums=self._no_sums,
-            login=request.site.door is not None and request.site.door.closed,
-            trouble=trouble,
-            newest=lines,
-            searchable=ICatalog.providedBy(self._storage),
-            query=query,
-            found=found,
-            failed=failed,
-        )
+        except StorageFailed as error:
+            index_trouble = str(error)
+        return evolve(home, trouble=trouble, index_trouble=index_trouble, newest=lines)
+
+    async def _search(self, request: AthensRequest, home: Home) -> Home:
+        try:
+            found = await search(self._storage, self._known, request.sees, home.query, _argument(request, "after"))
+        except StorageFailed as error:
+            return evolve(home, failed=str(error))
+        return evolve(home, found=found)
+
+    def _fetches(self, request: AthensRequest) -> list[Fetch]:
+        return [fetch for fetch in fetches(self._under_way(), time.perf_counter()) if request.sees(fetch.path)]
+
+    async def _being_fetched(self, request: AthensRequest) -> bytes | None:
+        async def look() -> Now:
+            return Now(self._fetches(request), self._now(), bool(_argument(request, "refresh")))
+
+        return await _show(request, look(), now_page)
 
     async def _style_sheet(self, request: AthensRequest) -> None:
         await send(request, Content(BytesBlob(self._style), CSS, kept_by(A_MINUTE, request.private)))
@@ -210,7 +242,8 @@ async def _show(request: AthensRequest, reading: Awaitable[T], page: Callable[[T
     except AthensError as error:
         status, _ = status_of(error)
         root = "../" * (request.path.count(b"/") - 1) or "./"
-        body = await render(refusal(TITLES.get(status, "This cannot be shown"), root, str(error), request.request_id))
+        title, hint = TITLES.get(status, "This cannot be shown"), HINTS.get(status, "")
+        body = await render(refusal(title, root, str(error), hint, request.request_id))
         request.setResponseCode(status)
         request.setHeader("Content-Type", HTML)
         request.setHeader("Cache-Control", NEVER)

@@ -16,6 +16,7 @@ LONGEST = 2048
 
 PAGES = {
     b"/": "home",
+    b"/now": "now",
     b"/healthz": "healthz",
     b"/readyz": "readyz",
     b"/version": "version",

@@ -110,7 +110,7 @@ class Athensd:
         proxy = Proxy(storage=storage, origin=origin, stash=stash, freshness=freshness, clock=loop, timeout=60)
         resource = site_resource(
             DownloadRoutes(proxy, ""),
-            PageRoutes(storage, NoIndex(), b""),
+            PageRoutes(storage, NoIndex(), b"", clock=reactor),
             SumDBRoutes({database.name: database}, exempt),
         )
         self._ports.append(loop.listenTCP(0, AthensSite(resource), interface="127.0.0.1"))

@@ -128,14 +128,12 @@ def test_the_wait_and_the_question_are_steps(steps: Steps) -> None:
     slow.waiting[1].errback(NotFound("no"))
     works[1].addErrback(lambda failure: failure.trap(NotFound))
     told = [(step.name, step.facts, type(step.error)) for step in steps.closed_ones]
+    fetch = {"origin": "upstream.test", "module": "example.test/m", "version": "v1.0.0", "kind": "mod"}
+    query = {"origin": "upstream.test", "module": "m", "version": "main"}
     assert told == [
-        ("queue", {"origin": "upstream.test"}, type(None)),
-        ("queue", {"origin": "upstream.test"}, Overloaded),
-        (
-            "origin.fetch",
-            {"origin": "upstream.test", "module": "example.test/m", "version": "v1.0.0", "kind": "mod", "bytes": 1},
-            type(None),
-        ),
-        ("queue", {"origin": "upstream.test"}, type(None)),
-        ("origin.resolve", {"origin": "upstream.test", "module": "m", "version": "main"}, NotFound),
+        ("queue", fetch, type(None)),
+        ("queue", {"origin": "upstream.test", "module": "m"}, Overloaded),
+        ("origin.fetch", {**fetch, "bytes": 1}, type(None)),
+        ("queue", query, type(None)),
+        ("origin.resolve", query, NotFound),
     ]

@@ -161,7 +161,7 @@ class Daemon:
             clock=self.clock,
             timeout=60,
         )
-        self.pages = PageRoutes(self.storage, self.index, b"User-agent: *\nDisallow: /\n")
+        self.pages = PageRoutes(self.storage, self.index, b"User-agent: *\nDisallow: /\n", clock=self.clock)
         root_resource = site_resource(DownloadRoutes(self.proxy, private), self.pages)
         self.site = AthensSite(root_resource, self.rendered if self.lane else None, timeout=None)
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from athensd.doors.door import Doorkeeper, Keys
@@ -21,11 +23,13 @@ from athensd.gomod.version import ModuleVersion
 from athensd.gomod.ziphash import h1_of_mod
 from athensd.index.memory import MemoryIndex
 from athensd.interfaces import ICatalog, IStorage, Page
+from athensd.web.html import known as knowing
 from athensd.web.html import search as searching
+from athensd.web.html.known import FRESH, PATIENCE, KnownPaths
 from athensd.web.html.module import ROWS, size
 from athensd.web.html.own_home import OwnHome, Template
 from athensd.web.html.retracted import MOST, Retraction, retractions
-from athensd.web.html.search import search
+from athensd.web.html.search import Found, search
 from athensd.web.html.times import LINES, StoredTimes, newest
 from athensd.web.paths import route_of
 from tests.fakes import result_of
@@ -114,7 +118,7 @@ def test_home(daemon: Daemon) -> None:
     home = page(daemon, "/")
     assert "go env -w GOPROXY=http://proxy.test\n" in home.text
     assert "go env -w GOPRIVATE=" in home.text
-    assert "The store can be read and written." in home.text
+    assert "Storecan be read and written" in home.text
     assert home.all("input", "name") == ["q"]
     links = [link for link in home.all("a", "href") if link.startswith("./mod/")]
     assert links == [f"./mod/example.test/m{number}@v1.0.0" for number in range(11, 1, -1)]
@@ -142,8 +146,14 @@ def test_every_link_leads_somewhere(daemon: Daemon) -> None:
         if answer.headers["content-type"].startswith("text/html"):
             read = Read(answer)
             links = [*read.all("a", "href"), *read.all("link", "href")]
-            ahead += [resolved(target, link) for link in links if not link.startswith("#")]
-    assert {f"/mod{ESCAPED}", f"/mod{ESCAPED}@v1.0.0", f"/mod{ESCAPED}@v1.2.0+incompatible", "/style.css"} <= seen
+            ahead += [resolved(target, link.partition("#")[0]) for link in links if not link.startswith("#")]
+    assert {
+        f"/mod{ESCAPED}",
+        f"/mod{ESCAPED}@v1.0.0",
+        f"/mod{ESCAPED}@v1.2.0+incompatible",
+        "/style.css",
+        "/now",
+    } <= seen
 
 
 def test_the_prefix_stays(daemon: Daemon) -> None:
@@ -180,7 +190,7 @@ def test_contrast(daemon: Daemon) -> None:
     assert len(sets) == 2
     for one in sets:
         colours = {name: luminance(value) for name, value in re.findall(r"--(\w+): (#\w+);", one)}
-        for text in ("text", "less", "link", "bad"):
+        for text in ("text", "less", "link", "bad", "well"):
             for ground in ("ground", "raised"):
                 low, high = sorted((colours[text], colours[ground]))
                 assert (high + 0.05) / (low + 0.05) >= 4.5, (text, ground)
@@ -207,10 +217,8 @@ def test_markup_is_text(daemon: Daemon) -> None:
 
 
 def test_a_long_search_goes_on(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When enough is found, or enough was looked at, the page says so; following it shows each module once."""
+    """When enough is found the page says so; following it shows each module once."""
     monkeypatch.setattr(searching, "MOST", 3)
-    monkeypatch.setattr(searching, "PAGE_SIZE", 2)
-    monkeypatch.setattr(searching, "PAGES", 4)
     names = [f"example.test/m{number:02}" for number in range(20)]
     for name in names:
         store(daemon, name, when=False)
@@ -219,50 +227,131 @@ def test_a_long_search_goes_on(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) 
     for _ in range(20):
         read = page(daemon, target)
         seen += [link.removeprefix("./mod/") for link in read.all("a", "href") if link.startswith("./mod/")]
-        more = [link for link in read.all("a", "href") if "token=" in link]
+        more = [link for link in read.all("a", "href") if "after=" in link]
         if not more:
             break
-        assert "cut off" in read.text
+        assert "There are more." in read.text
         target = more[0].removeprefix(".")
     assert seen == names
-    # What is there can always be found by its whole name, even where the search stops before.
-    late = page(daemon, "/?q=example.test/m19")
-    assert "./mod/example.test/m19" in late.all("a", "href")
+    assert links_of_modules(page(daemon, "/?q=example.test/m19")) == ["./mod/example.test/m19"]
+
+
+def links_of_modules(read: Read) -> list[str]:
+    return [link for link in read.all("a", "href") if link.startswith("./mod/")]
+
+
+def test_what_is_stored_and_deleted_is_followed(daemon: Daemon) -> None:
+    """A module is found as soon as a whole version of it is there, and no longer when none is."""
+    assert "None is stored here." in page(daemon, "/?q=new").text
+    daemon.pages.changed("example.test/new")
+    assert "None is stored here." in page(daemon, "/?q=new").text
+    store(daemon, "example.test/new")
+    daemon.pages.changed("example.test/new")
+    assert links_of_modules(page(daemon, "/?q=new")) == ["./mod/example.test/new"]
+    result_of(daemon.disk.delete(ModuleVersion("example.test/new", "v1.0.0")))
+    daemon.pages.changed("example.test/new")
+    assert "None is stored here." in page(daemon, "/?q=new").text
+
+
+def test_what_others_store_is_found_later(daemon: Daemon) -> None:
+    """Of what comes into the store behind our back, and goes, we know after five minutes; a whole path is asked for."""
+    store(daemon, "example.test/old")
+    page(daemon, "/")
+    store(daemon, "example.test/new")
+    result_of(daemon.disk.delete(ModuleVersion("example.test/old", "v1.0.0")))
+    assert links_of_modules(page(daemon, "/?q=example.test")) == ["./mod/example.test/old"]
+    assert links_of_modules(page(daemon, "/?q=example.test/new")) == ["./mod/example.test/new"]
+    daemon.clock.advance(FRESH)
+    assert links_of_modules(page(daemon, "/?q=example.test")) == ["./mod/example.test/new"]
 
 
 @implementer(IStorage, ICatalog)
-class Counted:
-    """A store of many modules that counts how often its catalog is read."""
+class Catalogued:
+    """A store of many modules whose catalog gives its pages when the test says so."""
 
     def __init__(self, paths: list[str]) -> None:
         self.paths = paths
-        self.pages = 0
+        self.pages: list[Deferred[None]] = []
 
     async def versions(self, path: str) -> list[str]:
         return []
 
     async def page(self, token: str, size: int) -> Page:
-        self.pages += 1
+        self.pages.append(Deferred())
+        await self.pages[-1]
         start = int(token or 0)
         end = min(start + size, len(self.paths))
         found = [ModuleVersion(path, "v1.0.0") for path in self.paths[start:end]]
         return Page(found, str(end) if end < len(self.paths) else "")
 
 
+def searched(catalog: Catalogued, paths: KnownPaths, query: str) -> Deferred[Found]:
+    """A search for all that may be seen, which is what has no "secret" in it."""
+    return Deferred.fromCoroutine(search(catalog, paths, lambda path: "secret" not in path, query))  # type: ignore[arg-type]
+
+
+def test_a_search_waits_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the catalog is read for the first time a search waits a second, and then shows what has come."""
+    monkeypatch.setattr(knowing, "PAGE_SIZE", 2)
+    catalog, clock = Catalogued([f"a.test/{name}" for name in ("b", "secret", "a", "c")]), Clock()
+    paths = KnownPaths(catalog, clock)  # type: ignore[arg-type]
+    one, other = searched(catalog, paths, "A.TEST"), searched(catalog, paths, "test/a")
+    catalog.pages[0].callback(None)
+    assert not one.called
+    clock.advance(PATIENCE)
+    assert result_of(one) == Found(["a.test/b"], whole=False)
+    assert result_of(other) == Found([], whole=False)
+    late = searched(catalog, paths, "a.test")
+    catalog.pages[1].callback(None)
+    whole = Found(["a.test/a", "a.test/b", "a.test/c"])
+    assert result_of(late) == whole
+    assert result_of(searched(catalog, paths, "a.test")) == whole
+    assert len(catalog.pages) == 2
+
+
 def test_a_search_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However large the catalog, so much of it is read; a token is of a module that may be seen, if there is one."""
-    monkeypatch.setattr(searching, "PAGE_SIZE", 10)
-    counted = Counted(["open.test/a", *(f"secret.test/{number}" for number in range(1000))])
-    found = result_of(search(counted, lambda path: path.startswith("open"), "nothing"))
-    assert (list(found.paths), found.whole, found.next) == ([], False, "1")
-    assert counted.pages == searching.PAGES + 1
-    hidden = result_of(search(counted, lambda path: False, "secret"))
-    assert (list(hidden.paths), hidden.whole, hidden.next) == ([], False, "")
+    """However large the catalog, so much of it is kept, and what comes later is not."""
+    monkeypatch.setattr(knowing, "PAGE_SIZE", 2)
+    monkeypatch.setattr(knowing, "MOST", 4)
+    catalog = Catalogued([f"a.test/{number}" for number in range(10)])
+    paths = KnownPaths(catalog, Clock())  # type: ignore[arg-type]
+    paths.look()
+    for number in range(2):
+        catalog.pages[number].callback(None)
+    paths.changed("a.test/99")
+    assert result_of(searched(catalog, paths, "a.test")) == Found(
+        [f"a.test/{number}" for number in range(4)], whole=False
+    )
+    assert len(catalog.pages) == 2
 
 
-def test_a_bad_token(daemon: Daemon) -> None:
-    """A token that no search gave out is the client's fault."""
-    assert "This makes no sense" in page(daemon, "/?q=x&token=%00@v1", 400).text
+def test_a_change_while_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was deleted after its page was read is not shown for that."""
+    monkeypatch.setattr(knowing, "PAGE_SIZE", 1)
+    catalog = Catalogued(["a.test/a", "a.test/b"])
+    paths = KnownPaths(catalog, Clock())  # type: ignore[arg-type]
+    paths.look()
+    catalog.pages[0].callback(None)
+    paths.changed("a.test/a")
+    catalog.pages[1].callback(None)
+    assert result_of(searched(catalog, paths, "a.test")) == Found(["a.test/b"])
+
+
+def test_a_catalog_that_fails() -> None:
+    """It is read again for the next who looks; what is known stays."""
+    catalog, clock = Catalogued(["a.test/a"]), Clock()
+    paths = KnownPaths(catalog, clock)  # type: ignore[arg-type]
+    first = searched(catalog, paths, "a.test")
+    catalog.pages[0].errback(StorageFailed("it is away"))
+    with pytest.raises(StorageFailed, match="it is away"):
+        result_of(first)
+    second = searched(catalog, paths, "a.test")
+    catalog.pages[1].callback(None)
+    assert result_of(second) == Found(["a.test/a"])
+    clock.advance(FRESH)
+    assert result_of(searched(catalog, paths, "a.test")) == Found(["a.test/a"])
+    catalog.pages[2].errback(StorageFailed("it is away"))
+    assert result_of(searched(catalog, paths, "a.test")) == Found(["a.test/a"])
 
 
 def test_a_module(daemon: Daemon) -> None:
@@ -415,6 +504,7 @@ def test_a_broken_store(tmp_path: Path, store: Callable[[Any], Any]) -> None:
     daemon = Daemon(tmp_path, storage=store)
     home = page(daemon, "/")
     assert "The store cannot be used: the store cannot be read: Input/output error" in home.text
+    assert "Storecannot be used" in home.text
     assert "GOPROXY=" in home.text
     assert "The store could not be searched: " in page(daemon, "/?q=example.test/m").text
     assert "Input/output error" in page(daemon, f"/mod{ESCAPED}", 500).text
@@ -435,6 +525,28 @@ def test_a_store_without_a_catalog(tmp_path: Path) -> None:
     assert "None is stored here." in page(daemon, "/?q=Big").text
 
 
+@frozen
+class Exporter:
+    """One that is as the test says."""
+
+    name: str
+    tried: bool = True
+    away: datetime | None = None
+
+
+def test_exporters(daemon: Daemon) -> None:
+    """The home page says which of them deliver, and since when one does not."""
+    daemon.pages._exporters = [
+        Exporter("traces to jaeger", away=datetime(2026, 1, 31, 12, 5, tzinfo=UTC)),
+        Exporter("metrics to datadog"),
+        Exporter("traces to otlp", tried=False),
+    ]
+    home = page(daemon, "/").text
+    assert "Traces to jaegernot delivered since 2026-01-31 12:05 UTC; the log says why" in home
+    assert "Metrics to datadogdelivered" in home
+    assert "Traces to otlpnothing was sent yet" in home
+
+
 class BrokenIndex:
     """One that fails."""
 
@@ -447,7 +559,9 @@ def test_a_broken_index(daemon: Daemon) -> None:
     store(daemon, PATH)
     daemon.pages._index = BrokenIndex()  # type: ignore[assignment]
     daemon.pages._times = StoredTimes(BrokenIndex())  # type: ignore[arg-type]
-    assert "Newest" not in page(daemon, "/").text
+    home = page(daemon, "/").text
+    assert "Newest" not in home
+    assert "Indexcannot be read: the index cannot be used" in home
     assert f"go get {PATH}@{VERSION}" in page(daemon, f"/mod{ESCAPED}").text
 
 

@@ -16,7 +16,7 @@ from athensd.gomod.listing import Listed, latest_of
 from athensd.gomod.version import ModuleVersion, sort_key
 from athensd.gomod.ziphash import h1_of_mod
 from athensd.interfaces import IStorage, Kind
-from athensd.web.html.page import copyable, frame, module_link, moment, table
+from athensd.web.html.page import copyable, facts, frame, module_link, moment
 from athensd.web.html.retracted import Retraction, retractions
 from athensd.web.html.times import StoredTimes
 
@@ -31,6 +31,7 @@ class Module:
     """A module and one version of it; ``versions`` are all that are stored, the highest first."""
 
     this: ModuleVersion
+    latest: str
     versions: Sequence[str]
     stored: dict[str, datetime]
     retracted: Sequence[Retraction]
@@ -59,6 +60,7 @@ async def look_at(storage: IStorage, times: StoredTimes, path: str, version: str
     newest = await read_all(await storage.open(ModuleVersion(path, latest), Kind.MOD))
     return Module(
         this,
+        latest,
         versions,
         await _stored(times, path, versions[:ROWS]),
         retractions(newest.decode(errors="replace")),
@@ -99,9 +101,11 @@ def module_page(module: Module, root: str) -> Tag:
         tags.h1(this.path, " ", tags.span(f"@{this.version}", class_="less")),
         *_warning(module),
         copyable(f"go get {this}", "Command to get this version"),
-        *_facts(module),
-        *_versions(module, root),
-        *_go_mod(module),
+        tags.div(
+            tags.div(tags.section(*_facts(module)), tags.section(*_go_mod(module))),
+            tags.section(*_versions(module, root)),
+            class_="columns",
+        ),
     )
 
 
@@ -128,7 +132,8 @@ def _facts(module: Module) -> Iterator[Any]:
             rows.append((name, tags.code(str(origin[field]))))
     rows.append(("Size of the zip", size(module.zip_bytes)))
     rows.append(("Size of the go.mod", size(len(module.go_mod))))
-    yield table("This version", ("What", "Value"), rows)
+    yield tags.h2("This version")
+    yield facts(rows)
     this = module.this
     sums = [f"{this.path} {this.version} {module.zip_hash}"] if module.zip_hash else []
     sums.append(f"{this.path} {this.version}/go.mod {h1_of_mod(module.go_mod)}")
@@ -138,18 +143,23 @@ def _facts(module: Module) -> Iterator[Any]:
 
 def _versions(module: Module, root: str) -> Iterator[Any]:
     yield tags.h2("Versions stored here")
-    rows = []
-    for version in module.versions[:ROWS]:
-        when = module.stored.get(version)
-        why = _reason(module, version)
-        link = tags.a(version, href=module_link(root, module.this.path, version))
-        if version == module.this.version:
-            link(**{"aria-current": "page"})
-        note = "" if why is None else f"retracted{f': {why}' if why else ''}"
-        rows.append((link, moment(when) if when else "", note))
+    rows = module.versions[:ROWS]
     more = len(module.versions) - len(rows)
-    caption = f"The highest {len(rows)}; {more} more are not shown" if more else f"All {len(rows)}"
-    yield table(caption, ("Version", "Stored here", "Note"), rows)
+    yield tags.p(f"The highest {len(rows)}; {more} more are not shown" if more else f"All {len(rows)}", class_="less")
+    yield tags.ul(*(tags.li(*_version(module, version, root)) for version in rows), class_="plain rows")
+
+
+def _version(module: Module, version: str, root: str) -> Iterator[Any]:
+    link = tags.a(version, href=module_link(root, module.this.path, version))
+    yield link(**{"aria-current": "page"}) if version == module.this.version else link
+    if version == module.latest:
+        yield " "
+        yield tags.span("latest", class_="tag")
+    if when := module.stored.get(version):
+        yield tags.p("stored ", moment(when), class_="less")
+    why = _reason(module, version)
+    if why is not None:
+        yield tags.p(f"retracted{f': {why}' if why else ''}", class_="bad")
 
 
 def _go_mod(module: Module) -> Iterator[Any]:

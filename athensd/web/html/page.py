@@ -17,19 +17,29 @@ CSS = "text/css; charset=utf-8"
 POLICY = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 """Our pages load their own stylesheet and nothing else (Content-Security-Policy)."""
 
+PAGES = {"": "Home", "now": "Being fetched"}
+"""The pages that each page leads to."""
 
-def frame(title: str, root: str, *content: Any) -> Tag:
-    """A whole page; ``root`` leads from it to the home page."""
+
+def frame(title: str, root: str, *content: Any, here: str | None = None, refresh: int = 0) -> Tag:
+    """A whole page; ``root`` leads from it to the home page.
+
+    ``here`` is its name, if the page is one of those in the head.  It comes anew every ``refresh`` seconds; 0 is never.
+    """
     return tags.html(
         tags.head(
             tags.meta(charset="utf-8"),
             tags.meta(name="viewport", content="width=device-width, initial-scale=1"),
+            *([tags.meta(**{"http-equiv": "refresh", "content": str(refresh)})] if refresh else []),
             tags.title(title),
             tags.link(rel="stylesheet", href=f"{root}style.css"),
         ),
         tags.body(
             tags.a("To the content", href="#content", class_="skip"),
-            tags.header(tags.a("athensd", href=root), " a Go module proxy"),
+            tags.header(
+                tags.a("athensd", href=root, class_="name"),
+                tags.nav(*(_to(name, root, here) for name in PAGES), **{"aria-label": "Pages"}),
+            ),
             Tag("main")(*content, id="content"),
             tags.footer(
                 tags.nav(
@@ -46,15 +56,26 @@ def frame(title: str, root: str, *content: Any) -> Tag:
     )
 
 
+def _to(name: str, root: str, here: str | None) -> Tag:
+    """The way to one of the pages."""
+    link = tags.a(PAGES[name], href=f"{root}{name}")
+    return link(**{"aria-current": "page"}) if name == here else link
+
+
 async def render(page: Tag) -> bytes:
     """The page as it is sent."""
     return b"<!doctype html>\n" + await flattenString(None, page)
 
 
-def refusal(title: str, root: str, text: str, request_id: str) -> Tag:
-    """Why there is no page."""
+def refusal(title: str, root: str, text: str, hint: str, request_id: str) -> Tag:
+    """Why there is no page, and what to make of it."""
     return frame(
-        f"{title} - athensd", root, tags.h1(title), tags.p(text), tags.p(f"request id: {request_id}", class_="less")
+        f"{title} - athensd",
+        root,
+        tags.h1(title),
+        tags.p(text, class_="bad", role="alert"),
+        tags.p(hint, tags.a("Search for a module", href=f"{root}#q")),
+        tags.p(f"request id: {request_id}", class_="less"),
     )
 
 
@@ -69,16 +90,13 @@ def module_link(root: str, path: str, version: str = "") -> str:
     return f"{root}mod/{quote(escape_path(path) + at, safe='/!@+~')}"
 
 
-def moment(when: datetime) -> Tag:
-    """A time to the minute."""
+def moment(when: datetime, *, seconds: bool = False) -> Tag:
+    """A time to the minute; of a time of just now, without its day, to the second."""
     utc = when.astimezone(UTC)
-    return tags.time(f"{utc:%Y-%m-%d %H:%M} UTC", datetime=f"{utc:%Y-%m-%dT%H:%M:%SZ}")
+    shown = f"{utc:%H:%M:%S} UTC" if seconds else f"{utc:%Y-%m-%d %H:%M} UTC"
+    return tags.time(shown, datetime=f"{utc:%Y-%m-%dT%H:%M:%SZ}")
 
 
-def table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> Tag:
-    """Rows under their heads; the first cell of each row is its name."""
-    return tags.table(
-        tags.caption(caption),
-        tags.thead(tags.tr(*(tags.th(head, scope="col") for head in heads))),
-        tags.tbody(*(tags.tr(tags.th(row[0], scope="row"), *(tags.td(cell) for cell in row[1:])) for row in rows)),
-    )
+def facts(rows: Sequence[tuple[str, Any]]) -> Tag:
+    """What is known of something, by name."""
+    return tags.dl(*(tags.div(tags.dt(name), tags.dd(what)) for name, what in rows), class_="facts")

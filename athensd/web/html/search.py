@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
 from attrs import frozen
@@ -9,33 +10,45 @@ from attrs import frozen
 from athensd.errors import InvalidPath
 from athensd.gomod.path import check_path
 from athensd.interfaces import ICatalog, IStorage
+from athensd.web.html.known import KnownPaths
 
 MOST = 50
 """So many modules are shown at once."""
-PAGE_SIZE = 1000
-PAGES = 10
-"""So much of the catalog one search reads."""
 Sees = Callable[[str], bool]
 
 
 @frozen
 class Found:
-    """Modules; ``whole`` unless there may be more, ``next`` leads on to these, where something can."""
+    """Modules; ``whole`` unless there may be more, and those of which it is known come after ``next``, if it is set."""
 
     paths: Sequence[str]
     whole: bool = True
     next: str = ""
 
 
-async def search(storage: IStorage, sees: Sees, query: str, token: str = "") -> Found:
-    """The modules that may be seen and have ``query`` in their path, whatever its case.
+async def search(storage: IStorage, known: KnownPaths, sees: Sees, query: str, after: str = "") -> Found:
+    """The modules that may be seen and have ``query`` in their path, whatever its case; the very one comes first.
 
-    Raises ``StorageFailed``, and ``InvalidRequest`` for a token that no search gave out.
+    With ``after`` only those that come later.  Raises ``StorageFailed``.
     """
-    exact = [query] if not token and await _is_stored(storage, sees, query) else []
+    exact = [query] if not after and await _is_stored(storage, sees, query) else []
     if not ICatalog.providedBy(storage):
         return Found(exact, whole=False)
-    return await _scan(ICatalog(storage), sees, query.lower(), token, dict.fromkeys(exact))
+    found, more = matching(await known.paths(), sees, query, after)
+    others = [path for path in await known.confirmed(found) if path not in exact]
+    return Found([*exact, *others], known.whole and not more, found[-1] if more else "")
+
+
+def matching(paths: Sequence[str], sees: Sees, query: str, after: str = "") -> tuple[list[str], bool]:
+    """The first of ``paths``, which are in order, that match and may be seen; and whether there are more (pure)."""
+    text = query.lower()
+    found: list[str] = []
+    for path in paths[bisect_right(paths, after) :]:
+        if text in path.lower() and sees(path):
+            if len(found) == MOST:
+                return found, True
+            found.append(path)
+    return found, False
 
 
 async def _is_stored(storage: IStorage, sees: Sees, path: str) -> bool:
@@ -44,26 +57,3 @@ async def _is_stored(storage: IStorage, sees: Sees, path: str) -> bool:
     except InvalidPath:
         return False
     return sees(path) and bool(await storage.versions(path))
-
-
-async def _scan(catalog: ICatalog, sees: Sees, query: str, token: str, found: dict[str, None]) -> Found:
-    last: tuple[str, int] | None = None
-    for _ in range(PAGES):
-        page = await catalog.page(token, PAGE_SIZE)
-        for count, version in enumerate(page.versions, 1):
-            if not sees(version.path):
-                continue
-            if query in version.path.lower():
-                if len(found) == MOST and version.path not in found:
-                    return Found(list(found), False, await _after(catalog, last))
-                found[version.path] = None
-            last = token, count
-        token = page.next
-        if not token:
-            return Found(list(found))
-    return Found(list(found), False, await _after(catalog, last))
-
-
-async def _after(catalog: ICatalog, last: tuple[str, int] | None) -> str:
-    """The token that leads on after the last version that may be seen: it may name that one, and no other."""
-    return (await catalog.page(*last)).next if last else ""
