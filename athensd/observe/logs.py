@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from threading import Lock
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
@@ -29,6 +29,16 @@ _IDS = ("request-id", "trace-id", "span-id")
 _DIM, _BOLD, _RED, _GREEN, _YELLOW, _CYAN = "2", "1", "31", "32", "33", "36"
 _OF_LEVEL = {"debug": _DIM, "info": _GREEN, "warning": _YELLOW, "error": _RED, "critical": _RED}
 _OF_STATUS = {"2": _GREEN, "3": _CYAN, "4": _YELLOW, "5": _RED}
+
+
+class Alike(Protocol):
+    """What lines have in common, and room for how they say it."""
+
+    @property
+    def event(self) -> Mapping[str, Any]: ...
+
+    written: str
+
 
 Place = Callable[[], Mapping[str, str]]
 """Where we are: ``trace-id``, ``span-id`` and ``sampled`` ("1", "0"), or nothing."""
@@ -54,7 +64,7 @@ def configure_logs(
     out = stream or sys.stdout
     lines = _Lines(out)
     google = cloud_runtime == "GCP"
-    form = _google() if google else _json() if format == "json" else _plain(out)
+    form = _GoogleJson() if google else _Json("time", "level", "msg") if format == "json" else _plain(out)
     place = [] if trace is None else [_google_place(trace, google_project) if google else _place(trace)]
     structlog.configure(
         processors=[
@@ -80,12 +90,21 @@ class Log:
         self.gather = lines.gather
         self.flush = lines.flush
 
-    def access(self, event: EventDict) -> None:
-        """Write a complete event, at level info; as there is one for every request, it goes the short way."""
+    def access(self, event: EventDict, alike: Alike | None = None) -> None:
+        """Write a complete event, at level info; as there is one for every request, it goes the short way.
+
+        ``alike`` is what it has in common with others, and is written down for them.
+        """
         if _Threshold.level <= logging.INFO:
             for add in self._place:
                 add(self._lines, "info", event)
-            self._lines.write(self._form(self._lines, "info", event))
+            if alike is None:
+                text = self._form(self._lines, "info", event)
+            elif isinstance(self._form, _Json):
+                text = self._form.again(alike, event)
+            else:
+                text = self._form(self._lines, "info", {**alike.event, **event})
+            self._lines.write(text)
 
 
 class _Threshold:
@@ -174,26 +193,41 @@ def _google_place(trace: Place, project: str) -> Processor:
     return add
 
 
-def _json() -> Form:
-    encode = _encoder()
+class _Json:
+    """JSON.  Each line begins with the time, the level and the text, by these names."""
 
-    def form(logger: WrappedLogger, level: str, event: EventDict) -> str:
-        return encode({"time": datetime.now(UTC), "level": level, "msg": event.pop("event"), **event})
+    def __init__(self, time: str, level: str, text: str, level_of: Callable[[str], str] = str) -> None:
+        self._time = time
+        self._level = level
+        self._text = text
+        self._level_of = level_of
+        self._encode = _encoder()
 
-    return form
+    def __call__(self, logger: WrappedLogger, level: str, event: EventDict) -> str:
+        return self._encode({self._time: datetime.now(UTC), **self._without_time(level, event)})
+
+    def again(self, alike: Alike, event: EventDict) -> str:
+        """The same at level info, with what ``alike`` has for all of them turned into JSON once."""
+        if not alike.written:
+            alike.written = self._encode(self._without_time("info", dict(alike.event)))[1:-1]
+        now = datetime.now(UTC).isoformat()
+        return f'{{"{self._time}":"{now}",{alike.written},{self._encode(event)[1:]}'
+
+    def _without_time(self, level: str, event: EventDict) -> EventDict:
+        return {self._level: self._level_of(level), self._text: event.pop("event"), **event}
 
 
-def _google() -> Form:
-    encode = _encoder()
+class _GoogleJson(_Json):
+    """As Cloud Logging wants it."""
 
-    def form(logger: WrappedLogger, level: str, event: EventDict) -> str:
+    def __init__(self) -> None:
+        super().__init__("timestamp", "severity", "message", str.upper)
+
+    def __call__(self, logger: WrappedLogger, level: str, event: EventDict) -> str:
         if "exception" in event:
             # Where Error Reporting looks first.
             event["stack_trace"] = event.pop("exception")
-        head = {"timestamp": datetime.now(UTC), "severity": level.upper(), "message": event.pop("event")}
-        return encode({**head, **event})
-
-    return form
+        return super().__call__(logger, level, event)
 
 
 def _encoder() -> Callable[[object], str]:

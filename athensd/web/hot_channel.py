@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, datetimeToString
 
 from athensd.steps import Step
-from athensd.web.access import Write, line, new_id
+from athensd.web.access import Write, new_id, own
 from athensd.web.forwarded import UNIX, Client, Proxies, plain_address
 from athensd.web.pace import LEAST
 from athensd.web.rendered import Rendered, RenderedAnswers
@@ -171,10 +171,10 @@ class HotChannel(HTTPChannel):
         this = Step("request", facts, apart=True)
         this.happened(began)
         if this.mark is None:
-            self.site.access(line(this, "GET"))
+            self.site.access(own(this), answer.alike)
         else:
             with this.inside():
-                self.site.access(line(this, "GET"))
+                self.site.access(own(this), answer.alike)
 
     def _send(self, data: bytes, more: bool = False) -> None:
         """Without a round of the reactor in between, where the system takes it.  With ``more`` it need not hurry."""

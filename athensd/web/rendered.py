@@ -10,7 +10,9 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import BinaryIO
 
-from attrs import frozen
+from attrs import field, frozen
+
+from athensd.web.access import Alike, in_common
 
 ID, DATE, AGE = b"%(id)b", b"%(date)b", b"%(age)b"
 _DIFFERS = {b"Athens-Request-ID": ID, b"Date": DATE, b"Age": AGE}
@@ -37,6 +39,11 @@ class Rendered:
     names: bool = False
     file: BinaryIO | None = None
     length: int = 0
+    alike: Alike = field(init=False)
+
+    @alike.default
+    def _alike(self) -> Alike:
+        return Alike(in_common(self.facts, "GET"))
 
 
 def render_head(status: bytes, headers: Iterable[tuple[bytes, Iterable[bytes]]]) -> bytes:

@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from twisted.python.logfile import LogFile
 
 from athensd.observe.logs import LEVELS, TwistedEvents, configure_logs, set_log_level
+from athensd.web.access import Alike
 
 REQUEST = {
     "http-method": "GET",
@@ -418,19 +419,24 @@ def test_gathered_lines(tmp_path: Path) -> None:
     assert said == ["first", "second", "third", "fourth"]
 
 
+@pytest.mark.parametrize("cloud", ["none", "GCP"])
 @pytest.mark.parametrize("format", ["plain", "json"])
-def test_the_short_way(format: str) -> None:
+def test_the_short_way(format: str, cloud: str) -> None:
     """The line of a request is what structlog would make of the same event, and follows the level."""
-    event = {"event": "incoming request", "http-method": "GET", "http-status": 200, "ms": 1.5, "request-id": "x"}
+    same = {"event": "incoming request", "http-method": "GET", "http-path": '/a"b', "http-status": 200}
+    own = {"ms": 1.5, "request-id": "x"}
     stream = io.StringIO()
-    made = configure_logs("info", format, stream)
-    made.access(dict(event))
-    structlog.get_logger().info(**event)
-    one, other = stream.getvalue().splitlines()
-    assert re.sub(r"\d\d:\d\d:\d\d[^ \"]*", "", one) == re.sub(r"\d\d:\d\d:\d\d[^ \"]*", "", other)
+    made = configure_logs("info", format, stream, cloud_runtime=cloud)
+    alike = Alike(dict(same))
+    made.access({**same, **own})
+    made.access(dict(own), alike)
+    made.access(dict(own), alike)
+    structlog.get_logger().info(**same, **own)
+    one, *others = (re.sub(r"\d\d:\d\d:\d\d[^ \"]*", "", line) for line in stream.getvalue().splitlines())
+    assert others == [one] * 3
     set_log_level("warning")
-    made.access(dict(event))
-    assert len(stream.getvalue().splitlines()) == 2
+    made.access(dict(own), alike)
+    assert len(stream.getvalue().splitlines()) == 4
 
 
 def test_an_end_in_the_middle_of_a_line(tmp_path: Path) -> None:

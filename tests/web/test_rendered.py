@@ -26,7 +26,8 @@ def clock() -> Clock:
 
 
 def answer(module: str = "m", size: int = 0, until: float = 60, **more: object) -> Rendered:
-    return Rendered(b"", bytes(size), {"module": module}, until, **more)  # type: ignore[arg-type]
+    facts = {**dict.fromkeys(("path", "status", "version", "bytes", "cache")), "module": module}
+    return Rendered(b"", bytes(size), facts, until, **more)  # type: ignore[arg-type]
 
 
 def test_head_and_body() -> None:
