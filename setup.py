@@ -97,6 +97,7 @@ setup(
             "mypy>=1.10",
             "mypy-zope>=1.0.5",
             "pytest>=8.0",
+            "pytest-rerunfailures>=14.0",
             "pytest-twisted>=1.14",
             "PyYAML>=6.0",
             "ruff>=0.6",
