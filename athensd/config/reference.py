@@ -105,8 +105,8 @@ def _tabled(section: Section) -> str:
 
 
 def _table(section: Section) -> str:
-    rows = (f"| `{key.path}` | {_variable(key)} | `{default(key)}` | {key.meaning} |\n" for key in section.keys)
-    return f"| TOML | Environment | Default | Meaning |\n|---|---|---|---|\n{''.join(rows)}"
+    rows = (f"| `{key.path}`<br>{_variable(key)} | `{default(key)}` | {key.meaning} |\n" for key in section.keys)
+    return f"| TOML, environment | Default | Meaning |\n|---|---|---|\n{''.join(rows)}"
 
 
 def _variable(key: Key) -> str:
