@@ -20,11 +20,13 @@ from athensd.gomod.version import ModuleVersion
 from athensd.interfaces import IFlight, IIndex, IOrigin, IStorage
 from athensd.misses import Misses
 from athensd.passing import Passing
+from athensd.policy.revoked import Revoked
 from athensd.proxy import Network, Proxy
-from athensd.startup import Rules
+from athensd.startup import Rules, tombstone_file
 from athensd.stash import Fetches, Stash, Sums
 from athensd.storage.nothing import NoStorage
 from athensd.stores import Ground
+from athensd.tombstones import TombstoneWatch
 from athensd.validator import Validator
 
 
@@ -49,12 +51,16 @@ class Parts:
 
 @frozen
 class Answering:
-    """What answers, what SIGHUP changes of it, and what ends it."""
+    """What answers, what is changed of it while it runs, and what ends it."""
 
     gate: Gate
     misses: Misses
     freshness: Freshness
     stop: Sequence[Callable[[], None]]
+
+    def revoke(self, revoked: Revoked) -> None:
+        """From now on this is revoked."""
+        self.gate.revoked = self.misses.revoked = revoked
 
 
 def make_answering(
@@ -84,7 +90,7 @@ def make_answering(
         timeout=config.stash_timeout,
     )
     ahead = Ahead(stash, parts.storage, wanted)
-    misses = Misses(ahead if parts.looks_ahead else stash, rules.modes)
+    misses = Misses(ahead if parts.looks_ahead else stash, rules.modes, rules.revoked)
     # What is not to be stored has a memory and flights of its own: the same questions have other answers there.
     flight = MemoryFlight()
     watched = WatchedFlight(flight)
@@ -95,8 +101,22 @@ def make_answering(
         _proxy(config, NoStorage(), parts.origin, passing, _freshness(config, watched, parts.changed), ground),
         config.global_endpoint.rstrip("/") if config.filter_direct == "redirect" else "",
         _validate(config, parts.client, ground.reactor),
+        rules.revoked,
     )
     return Answering(gate, misses, freshness, [ahead.stop, flight.stop])
+
+
+def watch_revoked(
+    config: Config, answering: Answering, ground: Ground, changed: Callable[[], None]
+) -> TombstoneWatch | None:
+    """What sees to it that nothing is answered of what is revoked, if anything can be; ``changed`` is told of it."""
+    file = tombstone_file(config)
+
+    def revoke(revoked: Revoked) -> None:
+        answering.revoke(revoked)
+        changed()
+
+    return TombstoneWatch(file, ground.reactor, ground.in_thread, revoke) if file else None
 
 
 def _proxy(

@@ -1,12 +1,13 @@
-"""What the operator allows: the filter and the validator, in front of the five verbs.
+"""What the operator allows: the filter, what is revoked and the validator, in front of the five verbs.
 
-What is excluded is refused by name, and is in no list, no ``@latest`` and behind no branch.  What is to be had directly
-goes past the store.  Both may ask for the version that a branch stands for, so that is found out first.
+What is excluded or revoked is refused by name, and is in no list, no ``@latest`` and behind no branch.  What is to be
+had directly goes past the store.  All may ask for the version that a branch stands for, so that is found out first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from attrs import evolve, field, mutable
 
@@ -19,6 +20,7 @@ from athensd.gomod.version import ModuleVersion, is_canonical_for
 from athensd.interfaces import Kind
 from athensd.policy.filter import Action, Filter
 from athensd.policy.listing import allowed_versions, latest_allowed
+from athensd.policy.revoked import Revoked
 from athensd.proxy import Answer, Verbs
 
 Validate = Callable[[ModuleVersion], Awaitable[None]]
@@ -33,7 +35,7 @@ async def allow(version: ModuleVersion) -> None:
 class Gate:
     """``proxy`` for what is included and ``passing`` for what is to be had directly, or a redirection to ``elsewhere``.
 
-    ``filter`` may be replaced at any time.
+    ``filter`` and ``revoked`` may be replaced at any time.
     """
 
     proxy: Verbs
@@ -41,29 +43,32 @@ class Gate:
     passing: Verbs
     elsewhere: str = ""
     validate: Validate = field(default=allow)
+    revoked: Revoked = field(factory=Revoked)
 
     def keeps(self, version: ModuleVersion) -> bool:
         """Whether a version may be stored here."""
-        return self.filter.verdict(version.path, version.version).action is Action.INCLUDE
+        verdict = self.filter.verdict(version.path, version.version)
+        return verdict.action is Action.INCLUDE and not self.revoked.of(version.path, version.version)
 
     async def list(self, path: str, *, stored_only: bool = False) -> Answer:
-        """All versions that are not excluded."""
+        """All versions that may be had."""
         answer = await self._way(path, None, "@v/list").list(path, stored_only=stored_only)
-        if not self.filter:
+        if not self._are_rules(path):
             return answer
         listed = (await read_all(answer.blob)).decode().split()
-        return evolve(answer, blob=BytesBlob(render_list(allowed_versions(self.filter, path, listed)).encode()))
+        left = allowed_versions(partial(self._allows, path), listed)
+        return evolve(answer, blob=BytesBlob(render_list(left).encode()))
 
     async def latest(self, path: str, *, stored_only: bool = False) -> Answer:
-        """The ``.info`` of the version that ``@latest`` stands for, or of the highest one that is not excluded."""
+        """The ``.info`` of the version that ``@latest`` stands for, or of the highest one that may be had."""
         way = self._way(path, None, "@latest")
         answer = await way.latest(path, stored_only=stored_only)
-        if not self.filter or allowed_versions(self.filter, path, [await _version(answer)]):
+        if not self._are_rules(path) or self._allows(path, await _version(answer)):
             return answer
         listed = parse_list((await read_all((await way.list(path, stored_only=stored_only)).blob)).decode())
-        best = latest_allowed(self.filter, path, listed)
+        best = latest_allowed(partial(self._allows, path), listed)
         if best is None:
-            raise NotFound(f"{path}: this proxy's filter excludes all of its versions")
+            raise NotFound(f"{path}: this proxy excludes all of its versions")
         found = await self._way(path, best, _file(best, Kind.INFO)).info(path, best, stored_only=stored_only)
         return _bound(found, answer)
 
@@ -100,7 +105,16 @@ class Gate:
         await self.validate(ModuleVersion(path, version))
         return way
 
+    def _are_rules(self, path: str) -> bool:
+        return bool(self.filter) or self.revoked.any_of(path)
+
+    def _allows(self, path: str, version: str) -> bool:
+        excluded = self.filter.verdict(path, version).action is Action.EXCLUDE
+        return not excluded and not self.revoked.of(path, version)
+
     def _way(self, path: str, version: str | None, name: str) -> Verbs:
+        if version:
+            self.revoked.check(path, version)
         verdict = self.filter.verdict(path, version)
         if verdict.action is Action.EXCLUDE:
             what = f"{path}@{version}" if version else path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from attrs import mutable
+from attrs import field, mutable
 from twisted.internet.defer import CancelledError
 
 from athensd.errors import AthensError, NotFound, Redirected
@@ -12,6 +12,7 @@ from athensd.gomod.escape import escape_path, escape_version
 from athensd.gomod.version import ModuleVersion
 from athensd.interfaces import Blob, Kind
 from athensd.policy.download_mode import DownloadMode, DownloadModes, redirect_target
+from athensd.policy.revoked import Revoked
 from athensd.stash import Fetches
 from athensd.steps import aside
 
@@ -20,10 +21,14 @@ _IN_THE_BACKGROUND = {DownloadMode.ASYNC, DownloadMode.ASYNC_REDIRECT}
 
 @mutable(eq=False)
 class Misses:
-    """Fetches by ``stash`` and answers as ``modes`` say, which may be replaced at any time."""
+    """Fetches by ``stash`` and answers as ``modes`` say, but fetches nothing that is ``revoked``.
+
+    Both may be replaced at any time.
+    """
 
     stash: Fetches
     modes: DownloadModes
+    revoked: Revoked = field(factory=Revoked)
 
     def fetches(self, path: str) -> bool:
         """Whether anything of a module is fetched."""
@@ -32,8 +37,10 @@ class Misses:
     async def fetch(self, version: ModuleVersion, kind: Kind) -> Blob:
         """The file, once it is fetched.
 
-        Raises what the stash raises, ``NotFound`` for what is not fetched or not yet, ``Redirected``.
+        Raises what the stash raises, ``NotFound`` for what is not fetched or not yet, ``Redirected``, ``Forbidden``.
         """
+        # The gate refuses it by name; a prefix or @latest may lead here.
+        self.revoked.check(version.path, version.version)
         rule = self.modes.of(version.path)
         if rule.mode is DownloadMode.SYNC:
             return await self.stash.fetch(version, kind)

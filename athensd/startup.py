@@ -29,6 +29,7 @@ from athensd.doors.rules import Access, parse_rules
 from athensd.doors.users import parse_tokens, parse_users
 from athensd.policy.download_mode import DownloadModes, parse_download_mode
 from athensd.policy.filter import Filter, parse_filter
+from athensd.policy.revoked import Revoked, parse_revoked
 
 DEFAULT_FILE = "athens.toml"
 # What Go knows of private modules, by its environment or by `go env -w`.
@@ -50,6 +51,7 @@ class Rules:
     filter: Filter
     modes: DownloadModes
     keys: Keys = field(factory=Keys)
+    revoked: Revoked = field(factory=Revoked)
 
 
 def read_configuration(name: str | None) -> Config:
@@ -66,13 +68,14 @@ def read_configuration(name: str | None) -> Config:
 
 
 def read_rules(config: Config) -> Rules:
-    """The filter, the download modes and who may come in, from their files where settings name some."""
+    """The filter, the download modes, who may come in and what is revoked, from files where settings name some."""
     name = config.filter_file
     try:
         return Rules(
             parse_filter(_read(name, "the filter"), name) if name else Filter(),
             parse_download_mode(config.download_mode, config.download_url, lambda path: Path(path).read_text()),
             _read_keys(config),
+            _read_revoked(config),
         )
     except ValueError as error:
         raise Unusable(str(error)) from error
@@ -97,6 +100,12 @@ def _read_keys(config: Config) -> Keys:
         access=parse_rules(_read(rules, "the rules of access"), rules, groups) if rules else Access(),
         metrics=config.metrics_auth,
     )
+
+
+def _read_revoked(config: Config) -> Revoked:
+    """What is revoked; nothing is where there is no file yet.  Raises ``ValueError`` for what is wrong in the file."""
+    file = tombstone_file(config)
+    return parse_revoked(_read(str(file), "what is revoked"), str(file)) if file and file.exists() else Revoked()
 
 
 def read_robots(name: str) -> bytes:
@@ -200,6 +209,13 @@ def work_places(config: Config) -> tuple[Path, Path]:
         return elsewhere, elsewhere
     inside = Path(config.storage.disk.root_path).absolute() / ".athensd"
     return (elsewhere if config.go_get_dir else inside), inside
+
+
+def tombstone_file(config: Config) -> Path | None:
+    """Where it stands what is revoked: what the settings name, or within a disk store; elsewhere it must be named."""
+    if config.revoked_file:
+        return Path(config.revoked_file).absolute()
+    return work_places(config)[1] / "revoked" if config.storage_type == "disk" else None
 
 
 def _read(name: str, what: str) -> str:

@@ -19,7 +19,7 @@ from twisted.python import usage
 from twisted.python.threadable import isInIOThread
 
 from athensd import __version__
-from athensd.answering import Answering, Parts, make_answering
+from athensd.answering import Answering, Parts, make_answering, watch_revoked
 from athensd.checksums.make import World
 from athensd.config.load import changes
 from athensd.config.settings import Config
@@ -219,6 +219,7 @@ def _service(options: Options) -> AthensService:
         no_sums=",".join(config.no_sum_patterns),
         exporters=[each.delivery for each in (trace_export, stats) if each and each.delivery],
         under_way=under_way.steps,
+        revoked=lambda: answering.gate.revoked,
     )
     site = AthensSite(
         site_resource(
@@ -250,6 +251,7 @@ def _service(options: Options) -> AthensService:
         },
     )
     reloading = DeferredLock()  # in their order: what was read last is what holds
+    tombstones = watch_revoked(config, answering, ground, rendered.clear)
     observers: list[Any] = [each for each in (trace_export, stats, debug) if each]
     return AthensService(
         reactor,
@@ -261,7 +263,7 @@ def _service(options: Options) -> AthensService:
         start=[
             lambda: log_file.gather(soon),
             *kept.start,
-            *(each.start for each in (credentials, orphans, checksums, *observers) if each),
+            *(each.start for each in (credentials, orphans, checksums, tombstones, *observers) if each),
         ],
         stop=[
             *answering.stop,
@@ -270,7 +272,7 @@ def _service(options: Options) -> AthensService:
             *kept.stop,
             credentials.stop,
             checksums.stop,
-            *([orphans.stop] if orphans else []),
+            *(each.stop for each in (orphans, tombstones) if each),
             *(each.close for each in {spool, store_spool}),
             lambda: _all_stopped(observers),
             lambda: log_file.gather(None),

@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "proxy": SEAMS | {"policy", "stash", "freshness", "waiting"},
     "misses": SEAMS | {"policy", "stash"},
     "ahead": SEAMS | {"stash"},
+    "tombstones": {"policy", "steps"},
     "passing": SEAMS | {"spool", "waiting"},
     "gate": SEAMS | {"policy", "proxy"},
     "validator": SEAMS | {"waiting"},
@@ -52,12 +53,12 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 MAY_IMPORT["answering"] = SEAMS | {
     *("ahead", "config", "flight", "freshness", "gate", "misses", "passing", "proxy", "startup", "stash", "storage"),
-    *("stores", "validator"),
+    *("policy", "stores", "tombstones", "validator"),
 }
 MAY_IMPORT["tap"] = set(MAY_IMPORT) - {"upkeep"}
 MAY_IMPORT["cli"] = {
-    *("checksums", "config", "errors", "fetching", "flight", "gomod", "interfaces", "listening", "origin", "spool"),
-    *("startup", "stores", "streams", "upkeep"),
+    *("checksums", "config", "errors", "fetching", "flight", "gomod", "interfaces", "listening", "origin", "policy"),
+    *("audit", "doors", "spool", "startup", "stores", "streams", "tombstones", "upkeep"),
 }
 
 PURE = {"errors", "gomod", "policy", "sumdb", "config"}

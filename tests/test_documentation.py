@@ -41,6 +41,7 @@ FOLLOWED = {
     "docs/access.md": f"{MORE}::test_access",
     "docs/air-gap.md": f"{HERE}::test_air_gap",
     "docs/athensd.md": f"{MORE}::test_athensd",
+    "docs/incident.md": f"{MORE}::test_incident",
     "docs/index.md": f"{MORE}::test_index",
     "docs/installing.md": "tests/packaging/test_installing.py::test_what_it_says_to_type",
     "docs/moving-from-athens.md": f"{HERE}::test_moving_from_athens",

@@ -15,6 +15,7 @@ from athensd.gomod.version import ModuleVersion
 from athensd.interfaces import Kind
 from athensd.passing import Passing
 from athensd.policy.filter import parse_filter
+from athensd.policy.revoked import parse_revoked
 from athensd.proxy import Proxy
 from athensd.storage.nothing import NoStorage
 from tests.fakes import module_files, result_of
@@ -82,6 +83,21 @@ def test_an_excluded_version(tmp_path):
         assert "v1.1.0: excluded" in room.refuses(verb, "main")
         assert "v1.2.0: excluded" in room.refuses(verb, "v1.2.0")
         room.ask(verb, PATH, "v1.0.0")
+
+
+def test_a_revoked_version(tmp_path):
+    """It is treated like one that is excluded, in the words of its reason; what is stored of it is no exception."""
+    room = Guarded(tmp_path)
+    room.store("v1.2.0")
+    room.gate.revoked = parse_revoked("revoked example.com/m@v1.2.0 2026-11-24 it is bad\n", "revoked")
+    assert (room.list(), room.latest()) == (["v1.0.0", "v1.1.0"], "v1.1.0")
+    room.origin.queries[PATH, "main"] = "v1.2.0"
+    for verb in VERBS:
+        for query in ("v1.2.0", "main", "v1"):
+            assert "v1.2.0: revoked on this proxy since 2026-11-24: it is bad" in room.refuses(verb, query)
+        room.ask(verb, PATH, "v1.1.0")
+    assert not room.gate.keeps(ModuleVersion(PATH, "v1.2.0"))
+    assert room.gate.keeps(ModuleVersion(PATH, "v1.1.0"))
 
 
 def test_no_version_is_left(tmp_path):

@@ -7,11 +7,12 @@ import base64
 import pytest
 
 from athensd.blob import read_all
-from athensd.errors import NotFound, Redirected, UpstreamFailed
+from athensd.errors import Forbidden, NotFound, Redirected, UpstreamFailed
 from athensd.gomod.version import ModuleVersion
 from athensd.interfaces import Kind
 from athensd.misses import Misses
 from athensd.policy.download_mode import parse_download_mode
+from athensd.policy.revoked import parse_revoked
 from tests.fakes import Steps, module_files, result_of
 from tests.proxy_room import PATH, Room
 
@@ -30,6 +31,16 @@ def moded(tmp_path, mode):
 def test_sync(tmp_path):
     """It is fetched, and whoever asks waits for it."""
     assert moded(tmp_path, "sync").ask("zip", PATH, "v1.0.0")[0].state == "miss"
+
+
+def test_revoked(tmp_path):
+    """It is not fetched, whatever led to it."""
+    room = moded(tmp_path, "sync")
+    room.misses.revoked = parse_revoked(f"revoked {PATH}@v1.0.0 2026-11-24 it is bad", "revoked")
+    for query in ("v1.0.0", "v1"):
+        with pytest.raises(Forbidden, match="it is bad"):
+            room.ask("info", PATH, query)
+    assert room.origin.fetched() == []
 
 
 def test_none(tmp_path):

@@ -143,6 +143,25 @@ def explain(**options: Any) -> None:
     run(lambda reactor: explain_version(reactor, **options))
 
 
+@main.command(epilog="Exit status: 0 it is done, 2 it could not be done.")
+@click.argument("versions", metavar="[MODULE@VERSION]...", nargs=-1)
+@click.option("-r", "--reason", metavar="TEXT", default="", help="Why; the go command shows it to whoever asks.")
+@click.option("--undo", is_flag=True, help="Let them be had again.")
+@_CONFIG
+def revoke(**options: Any) -> None:
+    """Let nobody have these versions any more; without any, list what is revoked.
+
+    Every daemon that reads the same file (RevokedFile) knows it within a second and after each start: it answers 403
+    with the reason, lists the version no more, and does not fetch it.  The stored files stay, as evidence.
+
+    Who has had a version already is said by: athensd who MODULE@VERSION
+    """
+    from athensd.cli.revoke import revoke_versions
+    from athensd.cli.run import run
+
+    run(lambda reactor: revoke_versions(reactor, **options))
+
+
 @main.group(short_help="Look at the settings.")
 def config() -> None:
     """Look at the settings: those of a file (default: athens.toml here, if there is one) and the environment."""
@@ -153,8 +172,8 @@ def config() -> None:
 def config_check(**options: Any) -> None:
     """Say everything that is wrong with the settings.
 
-    The files that they name are read too: filter, download modes, users, tokens, rules, certificate, credentials.  No
-    other machine is asked anything, and no store is opened.
+    The files that they name are read too: filter, revoked versions, download modes, users, tokens, rules, certificate,
+    credentials.  No other machine is asked anything, and no store is opened.
     """
     from athensd.cli.run import run
     from athensd.cli.settings import check_settings

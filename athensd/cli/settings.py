@@ -32,6 +32,7 @@ WRONG = 1
 _RULES = [
     ["filter_file"],
     ["download_mode", "download_url"],
+    ["revoked_file", "storage_type", "storage", "go_get_dir"],
     ["basic_auth_user", "basic_auth_pass"],
     ["users_file"],
     ["tokens_file", "rules_file"],

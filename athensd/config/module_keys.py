@@ -93,6 +93,10 @@ _RULES = (
     there("GlobalEndpoint", "ATHENS_GLOBAL_ENDPOINT", TEXT, web_address).means(
         'The proxy that `FilterDirect = "redirect"` leads to.'
     ),
+    there("RevokedFile", "ATHENS_REVOKED_FILE").means(
+        "The file of [revoked versions](incident.md); empty is one within the disk storage, and with another storage "
+        "no version can be revoked then."
+    ),
     there("ValidatorHook", "ATHENS_PROXY_VALIDATOR", TEXT, web_address).means(
         "A server of yours that allows or forbids each version; empty is none."
     ),

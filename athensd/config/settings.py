@@ -52,6 +52,7 @@ class Config:
     network_mode: str = "strict"
     filter_file: str = ""
     filter_direct: str = "proxy"
+    revoked_file: str = ""
     global_endpoint: str = "http://localhost:3001"
     validator_hook: str = field(default="", repr=False)
     validator_timeout: int = 10

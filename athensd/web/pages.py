@@ -19,6 +19,7 @@ from athensd.blob import BytesBlob
 from athensd.errors import AthensError, InvalidPath, InvalidRequest, NotFound, NotLoggedIn, StorageFailed, Unsupported
 from athensd.gomod.escape import unescape_path, unescape_version
 from athensd.interfaces import ICatalog, IIndex, IndexLine, IStorage, Page
+from athensd.policy.revoked import Revoked
 from athensd.steps import Step
 from athensd.web.download import JSON, TEXT
 from athensd.web.html.home import Exporter, Home, home_page
@@ -58,7 +59,7 @@ class PageRoutes:
 
     ``own_home`` stands in the place of our home page.  ``no_sums`` are the patterns of modules about which no checksum
     database is asked, as in ``GONOSUMDB``.  ``exporters`` are those of traces and metrics, and ``under_way`` gives the
-    open steps, the oldest first.
+    open steps, the oldest first.  ``revoked`` says what is.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class PageRoutes:
         no_sums: str = "",
         exporters: Sequence[Exporter] = (),
         under_way: Callable[[], Sequence[Step]] = lambda: (),
+        revoked: Callable[[], Revoked] = Revoked,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._storage = storage
@@ -83,6 +85,7 @@ class PageRoutes:
         self._no_sums = no_sums
         self._exporters = exporters
         self._under_way = under_way
+        self._revoked = revoked
         self._now = now
         self._known = KnownPaths(storage, clock)
         self._times = StoredTimes(index)
@@ -178,7 +181,7 @@ class PageRoutes:
         request.module = unescape_path(path)
         request.version = unescape_version(version) if version else ""
         request.admit(request.module)
-        return await look_at(self._storage, self._times, request.module, request.version)
+        return await look_at(self._storage, self._times, request.module, request.version, self._revoked())
 
     async def _healthz(self, request: AthensRequest) -> None:
         await _send(request, b"", JSON)

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import shutil
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -150,6 +151,34 @@ def test_operations(tmp_path: Path, upstream: Upstream) -> None:
         assert "copied: 1" in reader.run(copy)
         assert "already there: 1" in reader.run(copy)
     assert (reader.place / f"backup/modules/{UUID}/@v/v1.6.0.zip").exists()
+
+
+def test_incident(tmp_path: Path, tree: Path, upstream: Upstream) -> None:
+    """docs/incident.md: the version is refused in the words of the page, and can be had again."""
+    bad, version = "github.com/x/y", "v1.2.3"
+    add_version(tree, bad, version, {"a.go": b"package a\n"})
+    reader = Reader(tmp_path / "checkout", "docs/incident.md", upstream.url)
+    revoke, undo = reader.blocks
+    [shown] = page("incident", "403 Forbidden")
+    (reader.place / "athens.toml").write_text('StorageType = "disk"\n[Storage.Disk]\nRootPath = "store"\n')
+    with reader.daemon("twistd -n athens") as url:
+        asked = f"{url}/{bad}/@v/{version}.zip"
+        assert status(asked) == 200
+        assert "revoked github.com/x/y@v1.2.3" in reader.run(revoke)
+        eventually(lambda: status(asked) == 403)
+        refused = subprocess.run(
+            ["go", "mod", "download", f"{bad}@{version}"],
+            env={**reader.environment, "GOPROXY": url},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        said, word = refused.stderr.strip().splitlines(), f"{bad}@{version}: revoked on this proxy since "
+        assert [line.strip()[: len(word)] for line in said][2] == word
+        assert len(said) == len(shown.strip().splitlines())
+        assert "SEC-12: published with a stolen token" in reader.run(undo)
+        eventually(lambda: status(asked) == 200)
 
 
 def test_index(tmp_path: Path, upstream: Upstream) -> None:

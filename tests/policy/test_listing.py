@@ -3,11 +3,16 @@
 import pytest
 
 from athensd.gomod.listing import Listed
-from athensd.policy.filter import Filter, parse_filter
+from athensd.policy.filter import Action, Filter, parse_filter
 from athensd.policy.listing import allowed_versions, latest_allowed
 
 VERSIONS = ["v1.0.0", "v2.0.0+incompatible", "v1.1.0", "v1.2.0-rc.1"]
 OLD, NEW = "v0.0.0-20190101000000-aaaaaaaaaaaa", "v0.0.0-20200101000000-bbbbbbbbbbbb"
+
+
+def allows(rules):
+    """What a filter does not exclude."""
+    return lambda version: rules.verdict("x.y/m", version).action is not Action.EXCLUDE
 
 
 @pytest.mark.parametrize(
@@ -23,7 +28,7 @@ OLD, NEW = "v0.0.0-20190101000000-aaaaaaaaaaaa", "v0.0.0-20200101000000-bbbbbbbb
 )
 def test_allowed(text, left):
     """Excluded versions are not there, all others are in their order, those to be had directly too."""
-    assert allowed_versions(parse_filter(text, "f"), "x.y/m", iter(VERSIONS)) == left
+    assert allowed_versions(allows(parse_filter(text, "f")), iter(VERSIONS)) == left
 
 
 @pytest.mark.parametrize(
@@ -40,9 +45,9 @@ def test_allowed(text, left):
 )
 def test_latest(text, versions, expected):
     """The latest is what Go would take of those that are left: release, pre-release, pseudo-version; or none."""
-    assert latest_allowed(parse_filter(text, "f"), "x.y/m", map(Listed, versions)) == expected
+    assert latest_allowed(allows(parse_filter(text, "f")), map(Listed, versions)) == expected
 
 
 def test_without_rules():
     """The filter without rules leaves everything."""
-    assert allowed_versions(Filter(), "x.y/m", VERSIONS) == VERSIONS
+    assert allowed_versions(allows(Filter()), VERSIONS) == VERSIONS

@@ -23,6 +23,7 @@ from athensd.gomod.version import ModuleVersion
 from athensd.gomod.ziphash import h1_of_mod
 from athensd.index.memory import MemoryIndex
 from athensd.interfaces import ICatalog, IStorage, Page
+from athensd.policy.revoked import parse_revoked
 from athensd.web.html import known as knowing
 from athensd.web.html import search as searching
 from athensd.web.html.known import FRESH, PATIENCE, KnownPaths
@@ -379,6 +380,18 @@ def test_a_version(daemon: Daemon) -> None:
     assert "go 1.20" in read.text
     assert "Its author has retracted this version: It eats <files>." in read.text
     assert "Its author" not in page(daemon, f"/mod{ESCAPED}").text
+
+
+def test_a_revoked_version(daemon: Daemon) -> None:
+    """It is said so, with the reason, and the page of the module is about another one."""
+    for version in ("v1.0.0", "v1.1.0"):
+        store(daemon, PATH, version)
+    daemon.pages._revoked = lambda: parse_revoked(f"revoked {PATH}@v1.1.0 2026-11-24 It <eats> files.", "f")
+    assert "This proxy has revoked this version: It <eats> files." in page(daemon, f"/mod{ESCAPED}@v1.1.0").text
+    read = page(daemon, f"/mod{ESCAPED}").text
+    assert f"go get {PATH}@v1.0.0" in read
+    assert "This proxy has revoked" not in read
+    assert "revoked: It <eats> files." in read
 
 
 def test_a_bare_version(daemon: Daemon) -> None:

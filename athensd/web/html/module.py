@@ -16,6 +16,7 @@ from athensd.gomod.listing import Listed, latest_of
 from athensd.gomod.version import ModuleVersion, sort_key
 from athensd.gomod.ziphash import h1_of_mod
 from athensd.interfaces import IStorage, Kind
+from athensd.policy.revoked import Revoked
 from athensd.web.html.page import copyable, facts, frame, module_link, moment
 from athensd.web.html.retracted import Retraction, retractions
 from athensd.web.html.times import StoredTimes
@@ -35,19 +36,22 @@ class Module:
     versions: Sequence[str]
     stored: dict[str, datetime]
     retracted: Sequence[Retraction]
+    revoked: Revoked
     info: Info
     go_mod: bytes
     zip_bytes: int
     zip_hash: str
 
 
-async def look_at(storage: IStorage, times: StoredTimes, path: str, version: str = "") -> Module:
+async def look_at(storage: IStorage, times: StoredTimes, path: str, version: str, revoked: Revoked) -> Module:
     """What the store has of a module and of a version, or else of that which ``latest`` would be of what is stored.
 
-    Raises ``NotFound``, and ``StorageFailed``.
+    What is ``revoked`` is said so.  Raises ``NotFound``, and ``StorageFailed``.
     """
     versions = sorted(await storage.versions(path), key=sort_key, reverse=True)
-    latest = latest_of(map(Listed, versions))
+    # Of a module that has nothing else, what is revoked is shown too.
+    left = [each for each in versions if not revoked.of(path, each)]
+    latest = latest_of(map(Listed, left or versions))
     if latest is None:
         raise NotFound(f"{path}: not found")
     this = ModuleVersion(path, version or latest)
@@ -64,6 +68,7 @@ async def look_at(storage: IStorage, times: StoredTimes, path: str, version: str
         versions,
         await _stored(times, path, versions[:ROWS]),
         retractions(newest.decode(errors="replace")),
+        revoked,
         _info(await read_all(await storage.open(this, Kind.INFO)), this.version),
         go_mod,
         zip.length,
@@ -115,6 +120,9 @@ def _reason(module: Module, version: str) -> str | None:
 
 
 def _warning(module: Module) -> Iterator[Any]:
+    stone = module.revoked.of(module.this.path, module.this.version)
+    if stone is not None:
+        yield tags.p(f"This proxy has revoked this version: {stone.reason}", class_="bad")
     why = _reason(module, module.this.version)
     if why is not None:
         yield tags.p(f"Its author has retracted this version{f': {why}' if why else ''}", class_="bad")
@@ -157,6 +165,9 @@ def _version(module: Module, version: str, root: str) -> Iterator[Any]:
         yield tags.span("latest", class_="tag")
     if when := module.stored.get(version):
         yield tags.p("stored ", moment(when), class_="less")
+    stone = module.revoked.of(module.this.path, version)
+    if stone is not None:
+        yield tags.p(f"revoked: {stone.reason}", class_="bad")
     why = _reason(module, version)
     if why is not None:
         yield tags.p(f"retracted{f': {why}' if why else ''}", class_="bad")
