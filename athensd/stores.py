@@ -1,4 +1,4 @@
-"""Wiring of all that keeps: the datastore, the index, and the locks that several instances share.
+"""Wiring of all that keeps: the datastore, the index, the audit, and the locks that several instances share.
 
 A library that is not installed, and a setting that makes no sense, raise ``Unusable``.
 """
@@ -11,7 +11,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
@@ -22,6 +22,8 @@ from attrs import frozen
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
 
+from athensd.audit.file import AuditFile
+from athensd.audit.recorder import Recorder
 from athensd.bucket.azure import AzureBucket, managed_identity, shared_key
 from athensd.bucket.gcs import GcsBucket, google_token, no_token
 from athensd.bucket.s3 import S3Bucket
@@ -223,6 +225,15 @@ def _index(config: Config, ground: Ground) -> tuple[IIndex, Sequence[Callable[[]
         index = DatabaseIndex(_database(config, ground), ground.in_thread)
     late = LateIndex(index, ground.store_place / "late-index", ground.reactor, ground.in_thread)
     return late, [late.stop, index.close]
+
+
+def make_recorder(config: Config, ground: Ground, trace: Callable[[], Mapping[str, str]]) -> Recorder | None:
+    """The record of who was given what, if there is to be one; ``trace`` says which trace we are part of."""
+    if not config.audit_file:
+        return None
+    with _chosen("AuditFile", config.audit_file):
+        file = AuditFile(Path(config.audit_file), config.audit_days, config.audit_rows)
+    return Recorder(file, ground.reactor, ground.in_thread, time.time, prefix=config.path_prefix, trace=trace)
 
 
 @contextmanager

@@ -66,7 +66,7 @@ from athensd.startup import (
 )
 from athensd.steps import watch
 from athensd.storage.watched import WatchedStorage
-from athensd.stores import Ground, make_kept
+from athensd.stores import Ground, make_kept, make_recorder
 from athensd.streams import plain_client
 from athensd.web.download import DownloadRoutes
 from athensd.web.forwarded import Proxies
@@ -221,6 +221,7 @@ def _service(options: Options) -> AthensService:
         under_way=under_way.steps,
         revoked=lambda: answering.gate.revoked,
     )
+    audit = make_recorder(config, ground, traces.ids if traces else dict)
     site = AthensSite(
         site_resource(
             # A validator wants to be asked each time.
@@ -229,7 +230,7 @@ def _service(options: Options) -> AthensService:
             SumDBRoutes(databases, exempt),
         ),
         rendered if config.fast_lane else None,
-        log_file.access,
+        audit.before(log_file.access) if audit else log_file.access,
         most=connections_allowed(config.max_connections),
         most_of_one=config.max_connections_per_client,
         prefix=config.path_prefix,
@@ -263,7 +264,7 @@ def _service(options: Options) -> AthensService:
         start=[
             lambda: log_file.gather(soon),
             *kept.start,
-            *(each.start for each in (credentials, orphans, checksums, tombstones, *observers) if each),
+            *(each.start for each in (credentials, orphans, checksums, tombstones, audit, *observers) if each),
         ],
         stop=[
             *answering.stop,
@@ -272,7 +273,7 @@ def _service(options: Options) -> AthensService:
             *kept.stop,
             credentials.stop,
             checksums.stop,
-            *(each.stop for each in (orphans, tombstones) if each),
+            *(each.stop for each in (orphans, tombstones, audit) if each),
             *(each.close for each in {spool, store_spool}),
             lambda: _all_stopped(observers),
             lambda: log_file.gather(None),

@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "proxy": SEAMS | {"policy", "stash", "freshness", "waiting"},
     "misses": SEAMS | {"policy", "stash"},
     "ahead": SEAMS | {"stash"},
+    "audit": {"errors", "gomod", "steps"},
     "tombstones": {"policy", "steps"},
     "passing": SEAMS | {"spool", "waiting"},
     "gate": SEAMS | {"policy", "proxy"},
@@ -49,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "outbound": {"errors"},
     "upkeep": SEAMS | {"checksums", "spool", "sumdb", "waiting"},
     "fetching": SEAMS | {"checksums", "config", "origin", "outbound", "spool", "startup"},
-    "stores": SEAMS | {"bucket", "config", "flight", "index", "spool", "startup", "storage", "streams"},
+    "stores": SEAMS | {"audit", "bucket", "config", "flight", "index", "spool", "startup", "storage", "streams"},
 }
 MAY_IMPORT["answering"] = SEAMS | {
     *("ahead", "config", "flight", "freshness", "gate", "misses", "passing", "proxy", "startup", "stash", "storage"),

@@ -162,6 +162,23 @@ def revoke(**options: Any) -> None:
     run(lambda reactor: revoke_versions(reactor, **options))
 
 
+@main.command(epilog="Exit status: 0 it is said, 2 it could not be done.")
+@click.argument("version", metavar="MODULE@VERSION")
+@click.option("--since", metavar="WHEN", default="", help="Only from then on: 7d, 12h, 30m ago; 2026-01-31T12:00:00Z.")
+@click.option("--json", "as_json", is_flag=True, help="Every answer with all that was recorded, as a line of JSON.")
+@_CONFIG
+def who(**options: Any) -> None:
+    """Say who was given a version.
+
+    Each login and address is a line, with the status of the answers (403: refused), the files, how often, and from when
+    to when.  Daemons record that if AuditFile names a file; what they did in the last second may be missing.
+    """
+    from athensd.cli.run import run
+    from athensd.cli.who import who_had
+
+    run(lambda reactor: who_had(reactor, **options))
+
+
 @main.group(short_help="Look at the settings.")
 def config() -> None:
     """Look at the settings: those of a file (default: athens.toml here, if there is one) and the environment."""

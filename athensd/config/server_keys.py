@@ -90,6 +90,11 @@ _PAGES = (
 )
 
 _TOLD = (
+    there("AuditFile", "ATHENS_AUDIT_FILE").means(
+        "A file that records [who was given which version](incident.md#ask-who-has-it); empty records nothing."
+    ),
+    there("AuditDays", "ATHENS_AUDIT_DAYS", NUMBER, between(1)).means("For how many days it keeps an answer."),
+    there("AuditRows", "ATHENS_AUDIT_ROWS", NUMBER, between(1)).means("How many answers it keeps at most."),
     there("LogLevel", "ATHENS_LOG_LEVEL", TEXT, log_level).means(
         '`"debug"`, `"info"`, `"warning"` or `"error"`; Athens\' other names are taken too.'
     ),

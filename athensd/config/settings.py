@@ -41,6 +41,9 @@ class Config:
     stats_exporter_url: str = field(default="", repr=False)
     enable_pprof: bool = False
     pprof: Listen = DEBUG
+    audit_file: str = ""
+    audit_days: int = 400
+    audit_rows: int = 10_000_000
     robots_file: str = "robots.txt"
     home_template_path: str = "/var/lib/athens/home.html"
     timeout: int = 300

@@ -125,6 +125,11 @@ class Instruments:
             "proxy_storage_failures_total", "Storage operations that failed, by kind of failure.", "operation failure"
         )
 
+        self.audit_seconds = self._histogram(
+            "proxy_audit_duration_seconds", "Seconds that recording the answers of a second took.", WORK_SECONDS
+        )
+        self.audit_lost = self._counter("proxy_audit_lost_total", "Answers that could not be recorded.")
+
         self.reactor_lag = self._histogram(
             "proxy_reactor_lag_seconds", "Seconds by which a timer of the reactor was late.", LAG_SECONDS
         )

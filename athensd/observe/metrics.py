@@ -88,6 +88,7 @@ class Metrics:
             "http": self._http,
             "go": self._go,
             "verify": self._verify,
+            "audit": self._audit,
             **{f"origin.{question}": self._origin for question in QUESTIONS},
             **dict.fromkeys(self._storage_took, self._storage),
         }
@@ -182,6 +183,11 @@ class Metrics:
 
     def _verify(self, step: Step) -> None:
         self.instruments.verification_seconds.observe(step.seconds)
+
+    def _audit(self, step: Step) -> None:
+        if step.error is None:
+            self.instruments.audit_seconds.observe(step.seconds)
+            self.instruments.audit_lost.inc(_number(step, "lost"))
 
     def _flight(self, step: Step) -> None:
         if step.facts.get("joined"):

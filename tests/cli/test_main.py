@@ -16,7 +16,17 @@ from tests.cli.command import ATHENSD, Command
 from tests.integration.goproxy_tree import add_version
 from tests.integration.process import eventually, free_ports
 
-VERBS = [["fsck"], ["copy"], ["import"], ["warm"], ["explain"], ["revoke"], ["config", "check"], ["config", "show"]]
+VERBS = [
+    ["fsck"],
+    ["copy"],
+    ["import"],
+    ["warm"],
+    ["explain"],
+    ["revoke"],
+    ["who"],
+    ["config", "check"],
+    ["config", "show"],
+]
 
 
 def add(root: Path, *names: str) -> None:

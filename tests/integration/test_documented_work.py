@@ -154,13 +154,14 @@ def test_operations(tmp_path: Path, upstream: Upstream) -> None:
 
 
 def test_incident(tmp_path: Path, tree: Path, upstream: Upstream) -> None:
-    """docs/incident.md: the version is refused in the words of the page, and can be had again."""
+    """docs/incident.md: the version is refused in the words of the page, and had again; it is known who had it."""
     bad, version = "github.com/x/y", "v1.2.3"
     add_version(tree, bad, version, {"a.go": b"package a\n"})
     reader = Reader(tmp_path / "checkout", "docs/incident.md", upstream.url)
-    revoke, undo = reader.blocks
+    revoke, undo, who = reader.blocks
     [shown] = page("incident", "403 Forbidden")
-    (reader.place / "athens.toml").write_text('StorageType = "disk"\n[Storage.Disk]\nRootPath = "store"\n')
+    settings = 'StorageType = "disk"\nAuditFile = "audit"\n[Storage.Disk]\nRootPath = "store"\n'
+    (reader.place / "athens.toml").write_text(settings)
     with reader.daemon("twistd -n athens") as url:
         asked = f"{url}/{bad}/@v/{version}.zip"
         assert status(asked) == 200
@@ -179,6 +180,12 @@ def test_incident(tmp_path: Path, tree: Path, upstream: Upstream) -> None:
         assert len(said) == len(shown.strip().splitlines())
         assert "SEC-12: published with a stolen token" in reader.run(undo)
         eventually(lambda: status(asked) == 200)
+    answered = reader.run(who).splitlines()
+    assert [line.partition("x ")[0].rpartition(" ")[0] for line in answered] == [
+        "127.0.0.1 200 zip",
+        "127.0.0.1 403 info,zip",
+        "visitors:",
+    ]
 
 
 def test_index(tmp_path: Path, upstream: Upstream) -> None:
