@@ -185,7 +185,14 @@ def make_listeners(reactor: Any, config: Config, certificate: Certificate | None
 
     A ``certificate`` makes all of them secure, but of ``Listen`` those that say so.  Raises ``Unusable``.
     """
-    listeners = [_described(reactor, text.strip(), certificate) for text in config.endpoints]
+    listeners, problems = [], []
+    for text in config.endpoints:
+        try:
+            listeners.append(_described(reactor, text.strip(), certificate))
+        except Unusable as error:
+            problems.append(str(error))
+    if problems:
+        raise Unusable("\n".join(problems))
     if listeners and certificate is not None and not any(listener.secure for listener in listeners):
         raise Unusable("Listen has nothing with tls: before it, so nobody would see the certificate of TLSCertFile")
     if config.unix_socket:

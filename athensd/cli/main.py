@@ -128,14 +128,16 @@ def warm(**options: Any) -> None:
 
 @main.command(epilog="Exit status: 0 it is explained, 2 it could not be done.")
 @click.argument("version", metavar="MODULE@VERSION")
+@click.option("--as", "name", metavar="USER", default="", help="What holds for this user, or the token of this name.")
+@click.option("--group", "groups", metavar="GROUP", multiple=True, help="And for somebody who is in this group.")
 @_CONFIG
 @click.option("--json", "as_json", is_flag=True, help="As a JSON document.")
 def explain(**options: Any) -> None:
     """Say what holds for a version, and what of it is stored.
 
-    Named are the verdict and line of the filter, the download mode, where it would be fetched from and in which order,
-    whether the checksum database is asked, the validator, the lock, and the files with their sizes and hash.  Nothing
-    but the store is asked.
+    Named are the lines that decide in the filter, the rules of access and the download modes, whether it is revoked,
+    where it would be fetched from and in which order, whether the checksum database is asked, the validator, the lock,
+    and the files with their sizes and hash.  Nothing but the store is asked.
     """
     from athensd.cli.explain import explain_version
     from athensd.cli.run import run
@@ -190,7 +192,7 @@ def config_check(**options: Any) -> None:
     """Say everything that is wrong with the settings.
 
     The files that they name are read too: filter, revoked versions, download modes, users, tokens, rules, certificate,
-    credentials.  No other machine is asked anything, and no store is opened.
+    credentials.  No other machine is asked anything, no store is opened, and nothing listens.
     """
     from athensd.cli.run import run
     from athensd.cli.settings import check_settings

@@ -15,7 +15,7 @@ from athensd.checksums.served import parse_sumdbs
 from athensd.config.report import report
 from athensd.config.settings import Config
 from athensd.fetching import outgoing, proxies
-from athensd.listening import read_certificate
+from athensd.listening import WITH_OURS, make_listeners, read_certificate
 from athensd.startup import (
     DEFAULT_FILE,
     Unusable,
@@ -69,6 +69,7 @@ def _problems(reactor: Any, file: str | None) -> Iterator[str]:
     looks: list[Callable[[], object]] = [
         *(partial(_read_alone, config, names) for names in _RULES),
         partial(read_certificate, config),
+        partial(_check_listeners, reactor, config),
         partial(read_netrc, config),
         partial(check_hgrc, config),
         partial(parse_sumdbs, config.sum_dbs),
@@ -80,6 +81,17 @@ def _problems(reactor: Any, file: str | None) -> Iterator[str]:
             look()
         except (Unusable, ValueError) as error:
             yield from str(error).split("\n")
+
+
+def _check_listeners(reactor: Any, config: Config) -> None:
+    """Whether there is something to listen at.  What is wrong with the certificate is not said here."""
+    try:
+        certificate = read_certificate(config)
+    except Unusable:
+        certificate = None
+        without = tuple(each for each in config.endpoints if not each.strip().startswith(WITH_OURS))
+        config = evolve(config, endpoints=without)
+    make_listeners(reactor, config, certificate)
 
 
 def _read_alone(config: Config, names: list[str]) -> None:

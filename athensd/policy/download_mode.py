@@ -42,10 +42,14 @@ _MODES = {mode.value: mode for mode in DownloadMode}
 
 @frozen
 class Rule:
-    """A mode, and the http or https URL that redirecting leads to: never empty where the mode redirects."""
+    """A mode, and the http or https URL that redirecting leads to: never empty where the mode redirects.
+
+    ``where`` it stands is a file with the line; empty for the setting itself.
+    """
 
     mode: DownloadMode
     url: str = ""
+    where: str = field(default="", eq=False)
 
 
 @frozen
@@ -66,7 +70,7 @@ class DownloadModes:
     def of(self, path: str) -> Rule:
         """The mode of the first block that matches the module path, and the first URL in any that does."""
         rules = [*(block.rule for block in self.blocks if matches(block.pattern, path)), self.default]
-        return Rule(rules[0].mode, next((rule.url for rule in rules if rule.url), ""))
+        return Rule(rules[0].mode, next((rule.url for rule in rules if rule.url), ""), rules[0].where)
 
 
 def parse_download_mode(setting: str, url: str, read: Callable[[str], str]) -> DownloadModes:
@@ -117,8 +121,9 @@ def _parse_file(text: str, url: str, name: str) -> DownloadModes:
     statements = parse_hcl(text, name)
     blocks = [each for each in statements if _is_download(each)]
     reader = _Reader(name)
-    own = reader.rule([each for each in statements if not _is_download(each)], 1, "", url)
-    default = Rule(own.mode, own.url or url)
+    outside = [each for each in statements if not _is_download(each)]
+    own = reader.rule(outside, next((each.line for each in outside if each.key == "mode"), 1), "", url)
+    default = Rule(own.mode, own.url or url, own.where)
     if url and not own.url and (fault := _url_fault(url)):
         reader.problems.append(f"DownloadURL {fault}, since {name} has no downloadURL")
     parsed = tuple(reader.block(block, default.url) for block in blocks)
@@ -157,7 +162,8 @@ class _Reader:
             given[each.key] = each.values[0] if each.values else None
         if "mode" not in given:
             self._blame(line, f"{label}mode is missing: one of {', '.join(_MODES)}")
-        rule = Rule(_MODES.get(given.get("mode") or "", DownloadMode.NONE), given.get("downloadURL") or "")
+        mode = _MODES.get(given.get("mode") or "", DownloadMode.NONE)
+        rule = Rule(mode, given.get("downloadURL") or "", f"{self.name}:{line}")
         if rule.mode.redirects and not (rule.url or url):
             self._blame(line, f"{label}downloadURL is missing, since its mode is {rule.mode.value}")
         return rule

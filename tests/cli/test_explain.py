@@ -8,11 +8,15 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from athensd.cli.explain import Explanation, explained
+from athensd.cli.explain import Explanation, asker_of, explained
 from athensd.config.settings import Config
+from athensd.doors.door import Keys
+from athensd.doors.rules import parse_rules
+from athensd.doors.users import parse_tokens
 from athensd.gomod.version import ModuleVersion
 from athensd.policy.download_mode import parse_download_mode
 from athensd.policy.filter import parse_filter
+from athensd.policy.revoked import parse_revoked
 from athensd.startup import Rules
 from tests.cli.command import Command
 from tests.integration.go import needs_go
@@ -24,6 +28,7 @@ GO = {
     "GOSUMDB": "sum.golang.org",
     **dict.fromkeys(("GOPRIVATE", "GONOPROXY", "GONOSUMDB"), ""),
 }
+RULES = Rules(parse_filter("", "filter"), parse_download_mode("sync", "", str))
 MODES = 'mode = "sync"\ndownload "example.test/us" {\n  mode = "redirect"\n  downloadURL = "https://else.test"\n}\n'
 
 
@@ -44,6 +49,8 @@ def test_without_any_rule() -> None:
     assert list(explain().lines()) == [
         "example.test/us/m@v1.0.0",
         "filter: let through, by no rule",
+        "revoked: no",
+        "access: whoever asks, there are no logins",
         "if not stored: sync, by the default",
         "fetched from: https://***@one.test, after any error https://two.test, if it is not there direct",
         "checksum database: sum.golang.org",
@@ -68,11 +75,62 @@ def test_the_filter(rules: str, said: str) -> None:
 
 
 def test_the_download_mode() -> None:
-    """The block that decides is named by its pattern."""
+    """The block that decides is named by its pattern, file and line."""
     label = "if not stored"
-    assert line(explain(modes="file:modes"), label) == 'redirect to https://else.test, by download "example.test/us"'
+    said = 'redirect to https://else.test, by download "example.test/us" (modes:2)'
+    assert line(explain(modes="file:modes"), label) == said
     other = ModuleVersion("other.test/m", "v1.0.0")
-    assert line(explain(other, modes="file:modes"), label) == "sync, by the default"
+    assert line(explain(other, modes="file:modes"), label) == "sync, by the default (modes:1)"
+
+
+def test_revoked() -> None:
+    """Since when, and why."""
+    rules = evolve(RULES, revoked=parse_revoked(f"revoked {M} 2026-11-24 it is bad", "f"))
+    assert line(explained(M, Config(), rules, GO), "revoked") == "since 2026-11-24: it is bad"
+
+
+DOORS = """
+group pay alice
+deny ops example.test
+allow pay example.test/us
+hide * example.test/us
+allow anonymous open.test
+"""
+TOKENS = f"""
+ci sha256:{"a" * 64} ops,pay
+bot sha256:{"b" * 64}
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "groups", "said"),
+    [
+        ("alice", (), "allowed for alice, by doors, line 4"),
+        ("bob", (), "hidden for bob, by doors, line 5"),
+        ("ci", (), "refused for ci, by doors, line 3"),
+        ("bot", ("pay",), "allowed for bot, by doors, line 4"),
+        ("", ("pay",), "allowed for the group pay, by doors, line 4"),
+        ("", ("ops", "pay"), "refused for the group ops, the group pay, by doors, line 3"),
+        ("", (), "hidden for whoever has no login, by doors, line 5"),
+    ],
+)
+def test_access(name: str, groups: tuple[str, ...], said: str) -> None:
+    """The line that decides for a user, a token, a group, or somebody without a login."""
+    tokens = parse_tokens(TOKENS, "tokens")
+    keys = Keys(True, "bob", "secret", {"alice": b""}, tokens, parse_rules(DOORS, "doors", {"ops"}))
+    asker = asker_of(keys, name, groups)
+    found = explained(M, Config(rules_file="doors"), evolve(RULES, keys=keys), GO, asker)
+    assert line(found, "access") == said
+
+
+def test_access_without_a_rule() -> None:
+    """Whoever is logged in has what no rule is about, and nobody else; a name that is nobody's is a mistake."""
+    keys = Keys(True, "bob", "secret")
+    for name, said in (("bob", "allowed for bob, by no rule"), ("", "refused for whoever has no login, by no rule")):
+        found = explained(M, Config(), evolve(RULES, keys=keys), GO, asker_of(keys, name, ()))
+        assert line(found, "access") == said
+    with pytest.raises(ValueError, match="--as bbo: there is no such user and no such token"):
+        asker_of(keys, "bbo", ())
 
 
 def test_private_modules() -> None:
@@ -138,6 +196,7 @@ def test_the_command(tmp_path: Path) -> None:
     [
         ("example.test/m", "example.test/m is no version of a module"),
         ("example.test/m@latest", "example.test/m@latest is no version of a module"),
+        ("example.test/m@v1.0.0 --as nobody", "--as nobody: there is no such user"),
         ("example.test/m@v1.0.0 -c nowhere.toml", "the settings in nowhere.toml cannot be read"),
     ],
 )

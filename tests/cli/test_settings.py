@@ -111,6 +111,29 @@ def test_certificates(command: Command, tmp_path: Path) -> None:
         assert command.run("config", "check") == (1 if problems else 0, lines, "")
 
 
+@needs_go
+def test_endpoints(command: Command, tmp_path: Path) -> None:
+    """Each that cannot be listened at is named, as the start would do it; what the certificate lacks is said once."""
+    (tmp_path / "athens.toml").write_text(
+        'Listen = ["tcp:x", "tls:tcp:0", "tcp:0", "ssl:0:privateKey=nowhere", "tpc:0"]\n'
+    )
+    status, lines, _ = command.run("config", "check")
+    assert (status, lines[-1]) == (1, "problems: 4")
+    assert [line.split(" ")[1] for line in lines[:-1]] == ["tcp:x", "tls:tcp:0", "ssl:0:privateKey=nowhere", "tpc:0"]
+    assert lines[1] == "Listen: tls:tcp:0 needs TLSCertFile and TLSKeyFile"
+    (tmp_path / "athens.toml").write_text('Listen = ["tls:tcp:0", "tcp:0"]\nTLSCertFile = "cert"\nTLSKeyFile = "key"\n')
+    assert command.run("config", "check")[1] == [
+        "the certificate in cert cannot be read: No such file or directory",
+        "problems: 1",
+    ]
+    leaf = trustme.CA().issue_cert("one.test")
+    leaf.cert_chain_pems[0].write_to_path(tmp_path / "cert")
+    leaf.private_key_pem.write_to_path(tmp_path / "key")
+    assert command.run("config", "check")[1] == ["problems: 0"]
+    command.environment["ATHENS_LISTEN"] = "tcp:0"
+    assert command.run("config", "check")[1][0].startswith("Listen has nothing with tls: before it")
+
+
 def test_show(command: Command, tmp_path: Path) -> None:
     """Each setting is a line with where it comes from; what was changed can be had alone, and no secret."""
     (tmp_path / "athens.toml").write_text('Timeout = 300\nGithubToken = "hunter2"\n')

@@ -120,10 +120,16 @@ def test_athensd(tmp_path: Path, tree: Path, upstream: Upstream) -> None:
         assert {f"/{UUID}/@v/v1.6.0.zip", f"/golang.org/x/text/@v/{OLD}.zip"} <= set(upstream.requests[asked:])
         assert [status(f"{url}/{OURS}/@v/v1.0.0.{kind}") for kind in ("info", "mod", "zip")] == [200] * 3
     (reader.place / "filter").write_text(f"# ours\n\n+ {OURS.rpartition('/')[0]}\n")
+    (reader.place / "users").write_text(f"alice:$2y$05${'a' * 53}\n")
+    (reader.place / "rules").write_text("group us alice\nallow us example.test\n")
+    (reader.place / "download.hcl").write_text('mode = "none"\n\ndownload "example.test/*" {\n  mode = "sync"\n}\n')
     settings = {
         "ATHENS_STORAGE_TYPE": "disk",
         "ATHENS_DISK_STORAGE_ROOT": "var/storage",
         "ATHENS_FILTER_FILE": "filter",
+        "ATHENS_USERS_FILE": "users",
+        "ATHENS_RULES_FILE": "rules",
+        "ATHENS_DOWNLOAD_MODE": "file:download.hcl",
         "GOPRIVATE": "example.test",
         "GOSUMDB": "sum.golang.org",
     }
