@@ -222,20 +222,23 @@ def test_commands_exist(page: Path, line: str) -> None:
 
 # Others' programs that are typed.
 OTHERS = {
-    *("az", "cd", "cp", "curl", "docker", "echo", "eval", "export", "gcloud", "go", "grep"),
     *(
-        "htpasswd",
+        "cd",
+        "cp",
+        "curl",
+        "echo",
+        "eval",
+        "export",
+        "grep",
         "install",
         "kill",
-        "kubectl",
         "mkdir",
-        "prometheus",
-        "python3",
+        "rsync",
         "sed",
         "sudo",
-        "systemctl",
         "useradd",
     ),
+    *("az", "docker", "gcloud", "go", "htpasswd", "kubectl", "prometheus", "python3", "systemctl"),
 }
 
 

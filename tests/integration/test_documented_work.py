@@ -143,20 +143,26 @@ def masked(text: str) -> list[str]:
     return [re.sub(r"\(\d+ bytes\)|h1:.*", "", line.strip()) for line in text.strip().splitlines()]
 
 
+@needs("rsync")
 def test_operations(tmp_path: Path, upstream: Upstream) -> None:
-    """docs/operations.md: the level of the log changes while it runs, and the store has a copy."""
+    """docs/operations.md: the level of the log changes while it runs, and the store can be had again from a copy."""
     reader = Reader(tmp_path / "checkout", "docs/operations.md", upstream.url)
-    start, change, copy = reader.blocks
-    settings = reader.place / "athens.toml"
-    settings.write_text('LogLevel = "info"\nStorageType = "disk"\n[Storage.Disk]\nRootPath = "store"\n')
+    start, change, rsync, copy, check, restore = reader.blocks
+    settings, store = reader.place / "athens.toml", reader.place / "var/lib/athensd/modules"
+    settings.write_text(f'LogLevel = "info"\nStorageType = "disk"\n[Storage.Disk]\nRootPath = "{store}"\n')
+    (reader.place / "backup").mkdir()
     with reader.daemon(start) as url:
         reader.run(change)
         eventually(lambda: "configuration read again" in (reader.place / "log").read_text())
         assert status(f"{url}/{UUID}/@v/v1.6.0.zip") == 200
         assert " debug " in (reader.place / "log").read_text()
-        assert "copied: 1" in reader.run(copy)
+        assert status(f"{url}/{UUID}/@v/v1.6.0.info") == 200
+        reader.run(rsync)
         assert "already there: 1" in reader.run(copy)
-    assert (reader.place / f"backup/modules/{UUID}/@v/v1.6.0.zip").exists()
+    assert "complete: 1" in reader.run(check)
+    shutil.rmtree(store)
+    assert "copied: 1" in reader.run(restore)
+    assert (store / f"{UUID}/@v/v1.6.0.zip").exists()
 
 
 def test_incident(tmp_path: Path, tree: Path, upstream: Upstream) -> None:
