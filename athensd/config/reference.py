@@ -39,17 +39,18 @@ def page(text: str) -> str:
 
 
 def explained(name: str) -> str:
-    """What the sample would say of a key by its default; ``name`` is its own or its variable's.
+    """What the sample would say, by their defaults, of the keys that have this name or this variable.
 
     Raises ``LookupError`` with the nearest one there is.
     """
-    by_name = {each.lower(): key for key in reversed(KEYS) for each in (*key.variables, key.path)}
-    if name.lower() not in by_name:
-        [nearest] = get_close_matches(name.lower(), by_name, n=1, cutoff=0)
-        raise LookupError(f"{name} is no setting; the nearest one is {by_name[nearest].path}")
-    key = by_name[name.lower()]
-    table = key.path.rpartition(".")[0]
-    return f"[{table}]\n{_entry(key)}" if table else _entry(key)
+    named: dict[str, list[Key]] = {}
+    for key in KEYS:
+        for each in dict.fromkeys(map(str.lower, [key.path, *key.variables])):
+            named.setdefault(each, []).append(key)
+    if name.lower() not in named:
+        [nearest] = get_close_matches(name.lower(), named, n=1, cutoff=0)
+        raise LookupError(f"{name} is no setting; the nearest one is {named[nearest][0].path}")
+    return "\n".join(map(_alone, named[name.lower()]))
 
 
 def plain(markdown: str) -> str:
@@ -72,6 +73,11 @@ def _sampled(section: Section) -> str:
         seen = table
         parts += ["\n", _entry(key, SAMPLED.get(key.path))]
     return "".join(parts)
+
+
+def _alone(key: Key) -> str:
+    table = key.path.rpartition(".")[0]
+    return f"[{table}]\n{_entry(key)}" if table else _entry(key)
 
 
 def _entry(key: Key, value: str | None = None) -> str:
