@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -35,7 +35,8 @@ class Parts:
     """What the verbs are made of.
 
     ``local`` are the flights of this process, ``shared`` those of all instances.  ``changed`` is told of each module of
-    which something was stored.  ``looks_ahead``: what will be asked for next is fetched.
+    which something was stored.  ``looks_ahead``: what will be asked for next is fetched.  ``heavy`` calls in a thread
+    what takes a processor for a while.
     """
 
     storage: IStorage
@@ -47,6 +48,7 @@ class Parts:
     client: HTTPClient
     changed: Callable[[str], None]
     looks_ahead: bool
+    heavy: Callable[..., Awaitable[Any]]
 
 
 @frozen
@@ -84,7 +86,7 @@ def make_answering(
         flight=parts.shared,
         spool=ground.spool,
         clock=ground.reactor,
-        in_thread=ground.in_thread,
+        in_thread=parts.heavy,
         published=published,
         sums=parts.sums,
         timeout=config.stash_timeout,

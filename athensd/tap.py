@@ -36,6 +36,7 @@ from athensd.fetching import (
 from athensd.flight.memory import MemoryFlight
 from athensd.flight.watched import WatchedFlight
 from athensd.gomod.version import ModuleVersion
+from athensd.heavy import HeavyWork, processors
 from athensd.listening import Certificate, make_listeners, read_certificate
 from athensd.observe.debug import DebugListener
 from athensd.observe.logs import TwistedEvents, configure_logs, set_log_level
@@ -165,6 +166,7 @@ def _service(options: Options) -> AthensService:
         # With the context, so that what is logged there is known to be part of the same request.
         return deferToThreadPool(reactor, reactor.getThreadPool(), copy_context().run, function, *arguments)
 
+    heavy = HeavyWork(reactor, processors())
     credentials = make_credentials(reactor, config, go_settings, spool.new_path())
     agent = outgoing(reactor, config)
     client = HTTPClient(agent)
@@ -205,6 +207,7 @@ def _service(options: Options) -> AthensService:
         changed=rendered.forget,
         # A validator is not asked about what nobody asked for, and of a clone nothing is saved.
         looks_ahead=config.fetch_ahead and not config.validator_hook and first_is_a_proxy(go_settings),
+        heavy=heavy.in_thread,
     )
     rules = read_rules(config)
     answering = make_answering(config, go_settings, rules, parts, ground)
@@ -263,6 +266,7 @@ def _service(options: Options) -> AthensService:
         kill=[go.kill, lambda: log_file.flush(wait=False)],
         start=[
             lambda: log_file.gather(soon),
+            heavy.start,
             *kept.start,
             *(each.start for each in (credentials, orphans, checksums, tombstones, audit, *observers) if each),
         ],
@@ -270,6 +274,7 @@ def _service(options: Options) -> AthensService:
             *answering.stop,
             memory_flight.stop,
             go.stop,
+            heavy.stop,
             *kept.stop,
             credentials.stop,
             checksums.stop,

@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "blob": {"interfaces"},
     "spool": set(),
     "waiting": {"errors"},
+    "heavy": set(),
     "storage": SEAMS | {"spool", "streams", "waiting"},
     "origin": SEAMS | {"spool", "waiting"},
     "index": SEAMS,

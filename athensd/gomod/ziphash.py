@@ -21,7 +21,7 @@ from athensd.gomod.zipread import Member, content, read_directory, refusal
 MAX_ZIP = 500 << 20
 MAX_GO_MOD = 16 << 20
 MAX_LICENSE = 16 << 20
-_READ_AHEAD = 1 << 20
+_READ_AHEAD = 256 << 10
 
 
 @frozen

@@ -23,7 +23,7 @@ except ImportError:
 
 _ZlibError: Any = zlib.error  # mypy takes one of the two for a value
 
-_PIECE = 256 << 10
+_PIECE = 64 << 10
 _STORED, _DEFLATED = 0, 8
 _HAS_DESCRIPTOR = 0x8
 _ZIP64_EXTRA = 1

@@ -14,7 +14,7 @@ from zope.interface import implementer
 from athensd.interfaces import Blob
 from athensd.web.pace import paced
 
-AT_ONCE = 4 << 20
+AT_ONCE = 512 << 10
 """At most so many bytes in one call: other connections get their turn in between."""
 
 
