@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TextIO
 
+import structlog
 from attrs import field, frozen
 from twisted.python.logfile import LogFile
 
@@ -31,6 +32,7 @@ from athensd.policy.download_mode import DownloadModes, parse_download_mode
 from athensd.policy.filter import Filter, parse_filter
 from athensd.policy.revoked import Revoked, parse_revoked
 
+log = structlog.get_logger()
 DEFAULT_FILE = "athens.toml"
 # What Go knows of private modules, by its environment or by `go env -w`.
 GO_ACCESS = ("GOPRIVATE", "GONOPROXY", "GONOSUMDB", "GOINSECURE", "GOVCS", "GOAUTH")
@@ -182,10 +184,15 @@ def use_memory_sparingly() -> None:
 
 
 def connections_allowed(wanted: int) -> int:
-    """As many connections as are wanted (0: any number) and as the system gives this process file descriptors for."""
+    """As many connections as are wanted (0: any number) and as the system gives this process file descriptors for.
+
+    The log says so when they are fewer than are wanted.
+    """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     possible = max(most - OTHER_FILES, 1) if most != resource.RLIM_INFINITY else 0
+    if 0 < possible < wanted:
+        log.warning("fewer connections than MaxConnections", connections=possible, file_descriptors=most)
     return min(wanted, possible) if wanted and possible else wanted or possible
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from athensd.config.load import load
 from athensd.config.settings import Config
@@ -144,8 +145,10 @@ def test_connections(monkeypatch: pytest.MonkeyPatch, most: int, wanted: int, al
     taken: list[tuple[int, int]] = []
     monkeypatch.setattr(resource, "getrlimit", lambda which: (64, most))
     monkeypatch.setattr(resource, "setrlimit", lambda which, limits: taken.append(limits))
-    assert connections_allowed(wanted) == allowed
+    with capture_logs() as said:
+        assert connections_allowed(wanted) == allowed
     assert taken == [(most, most)]
+    assert [(line["connections"], line["file_descriptors"]) for line in said] == [(allowed, most)] * (allowed < wanted)
 
 
 def test_nobody_is_asked_for_anything_by_default() -> None:
