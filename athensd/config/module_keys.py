@@ -75,7 +75,8 @@ _ORIGIN = (
         "How many questions may be under way at once to each upstream proxy, at least 1."
     ),
     there("QueueLength", "ATHENS_QUEUE_LENGTH", NUMBER, between(0)).means(
-        "How many more may wait for their turn; whoever comes after them is answered 503."
+        "How many more may wait for their turn, which goes from client to client; in a full queue the last one of the "
+        "client with the most is answered 503."
     ),
     there("FetchAhead", "ATHENS_FETCH_AHEAD", FLAG).means(
         "Whether go.mod files that a go command will ask for next are fetched before it does, from upstream proxies."

@@ -56,7 +56,8 @@ _LISTENING = (
         "less than 1 KiB a second of an answer."
     ),
     there("MaxConnections", "ATHENS_MAX_CONNECTIONS", NUMBER, between(0)).means(
-        "How many connections clients may have at a time; 0 is no limit."
+        "How many connections clients may have at a time; 0 is no limit. Where the system gives fewer file descriptors "
+        "(`ulimit -n`), they are fewer, and the log says so at the start."
     ),
     there("MaxConnectionsPerClient", "ATHENS_MAX_CONNECTIONS_PER_CLIENT", NUMBER, between(0)).means(
         "How many from one address; 0 is no limit, since many may stand behind one."

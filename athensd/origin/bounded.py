@@ -6,14 +6,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from twisted.internet.defer import DeferredSemaphore
 from zope.interface import implementer
 
-from athensd.errors import Overloaded
 from athensd.gomod.info import Info
 from athensd.gomod.listing import Listed
 from athensd.gomod.version import ModuleVersion
 from athensd.interfaces import Blob, IOrigin, Kind
+from athensd.origin.slots import Slots, overloaded
 from athensd.steps import Step, step
 
 
@@ -21,19 +20,21 @@ from athensd.steps import Step, step
 class BoundedOrigin:
     """``origin``, asked ``at_once`` questions at a time while at most ``queue`` wait; then ``Overloaded``.
 
+    Clients are served in turn, and who has the most waiting gives way when the queue is full.
+
     ``name`` is what the origin is called where one looks at what is going on.
     """
 
     def __init__(self, origin: IOrigin, name: str, at_once: int, queue: int) -> None:
         self._origin = origin
         self._name = name
-        self._slots = DeferredSemaphore(at_once)
+        self._slots = Slots(at_once)
         self._queue = queue
 
     @property
     def waiting(self) -> int:
         """How many questions wait for their turn."""
-        return len(self._slots.waiting)
+        return self._slots.waiting
 
     async def list(self, path: str) -> Sequence[Listed]:
         async with self._slot(step("origin.list", origin=self._name, module=path)):
@@ -53,11 +54,11 @@ class BoundedOrigin:
     @asynccontextmanager
     async def _slot(self, asking: Step) -> AsyncIterator[None]:
         with step("queue", **asking.facts):
-            if not self._slots.tokens and self.waiting >= self._queue:
-                raise Overloaded("too many modules are being fetched just now; ask again in a few seconds")
-            await self._slots.acquire()
+            if self._slots.all_taken and self.waiting >= self._queue and not self._slots.make_room():
+                raise overloaded()
+            await self._slots.take()
         try:
             with asking:
                 yield
         finally:
-            self._slots.release()
+            self._slots.give_back()

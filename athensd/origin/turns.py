@@ -11,10 +11,10 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import Deferred
 
-from athensd.errors import Overloaded
 from athensd.origin.logins import without_login
+from athensd.origin.slots import Slots, overloaded
 from athensd.steps import step
 
 A = TypeVar("A")
@@ -39,7 +39,7 @@ class Turns:
 
     def __init__(self, name: str, at_once: int, queue: int) -> None:
         self._name = name
-        self._slots = DeferredSemaphore(at_once)
+        self._slots = Slots(at_once)
         self._queue = queue
         # A repository is here while somebody has its turn.
         self._waiters: dict[str, list[_Waiter]] = {}
@@ -47,7 +47,7 @@ class Turns:
     @property
     def waiting(self) -> int:
         """How many wait, for a repository or for a slot."""
-        return len(self._slots.waiting) + sum(map(len, self._waiters.values()))
+        return self._slots.waiting + sum(map(len, self._waiters.values()))
 
     @asynccontextmanager
     async def turn(self, repository: str) -> AsyncIterator[None]:
@@ -91,9 +91,10 @@ class Turns:
         """Wait for our turn, or for an answer."""
         busy = repository in self._waiters
         with step("repository", origin=self._name, repository=without_login(repository)) as this:
-            if (busy or not self._slots.tokens) and self.waiting >= self._queue:
+            full = (busy or self._slots.all_taken) and self.waiting >= self._queue
+            if full and not self._slots.make_room():
                 with step("queue", origin=self._name):
-                    raise Overloaded("too many modules are being fetched just now; ask again in a few seconds")
+                    raise overloaded()
             if not busy:
                 self._waiters[repository] = []
                 return None
@@ -118,8 +119,8 @@ class Turns:
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
         with step("queue", origin=self._name):
-            await self._slots.acquire()
+            await self._slots.take()
         try:
             yield
         finally:
-            self._slots.release()
+            self._slots.give_back()

@@ -27,6 +27,7 @@ from athensd.web.hot_channel import MATTERS, HotChannel, address_of
 from athensd.web.paths import HEALTH, below, route_of
 from athensd.web.rendered import Rendered, RenderedAnswers, render_body, render_head
 from athensd.web.reply import NEVER, refuse, refuse_with
+from athensd.whose import on_behalf_of
 
 SERVER = f"athensd/{__version__}".encode()
 METHODS = (b"GET", b"HEAD")
@@ -84,7 +85,8 @@ class AthensRequest(Request):
             channel.persistent = False
             self.setHeader("Connection", "close")
         self._step = Step("request", self._known(), apart=True, caller=self._caller()).open()
-        with self._step.inside(), structlog.contextvars.bound_contextvars(**{"request-id": self.request_id}):
+        logged = structlog.contextvars.bound_contextvars(**{"request-id": self.request_id})
+        with self._step.inside(), logged, on_behalf_of(self.client.address):
             refusal = self._refusal()
             if refusal is not None:
                 self._end(refusal)
@@ -110,7 +112,8 @@ class AthensRequest(Request):
             self._end(refusal)
             return
         self.private = bool(self.asker.name)
-        super().process()
+        with on_behalf_of(self.asker.name or self.client.address):
+            super().process()
 
     def _end(self, body: bytes) -> None:
         """Answer without the router."""

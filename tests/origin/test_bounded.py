@@ -18,6 +18,7 @@ from athensd.gomod.listing import Listed
 from athensd.gomod.version import ModuleVersion
 from athensd.interfaces import Blob, IOrigin, Kind
 from athensd.origin.bounded import BoundedOrigin
+from athensd.whose import on_behalf_of
 from tests.fakes import Steps
 
 
@@ -92,6 +93,16 @@ class Bounds(SynchronousTestCase):
         self.bounded = BoundedOrigin(self.slow, "upstream.test", at_once=1, queue=0)
         self.assertNoResult(self.ask())
         self.failureResultOf(self.ask(), Overloaded)
+
+    def test_another_client_finds_a_full_queue(self) -> None:
+        """Who has the most waiting gives way: his last question is to be asked again."""
+        works = [self.ask() for _ in range(4)]
+        with on_behalf_of("another"):
+            work = self.ask()
+        self.failureResultOf(works[3], Overloaded)
+        for number in range(4):
+            self.slow.waiting[number].callback(None)
+        self.assertEqual(self.successResultOf(work), [Listed("v1.0.0")])
 
     def test_every_question_is_bounded(self) -> None:
         """All three kinds of question share the slots, and all answers come through."""

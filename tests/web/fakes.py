@@ -34,6 +34,7 @@ from athensd.web.pages import PageRoutes
 from athensd.web.rendered import RenderedAnswers
 from athensd.web.request import AthensSite
 from athensd.web.routes import site_resource
+from athensd.whose import whose
 from tests.fakes import FakeSums
 
 PATH = "example.test/Big/m"
@@ -60,6 +61,7 @@ class TableOrigin:
     def __init__(self, versions: Sequence[str] = (VERSION,)) -> None:
         self.versions = list(versions)
         self.asked: list[str] = []
+        self.clients: list[str] = []  # for whom
         self.failing: Exception | None = None
         self.zip = make_zip(PATH, VERSION)
         self.waiting: Deferred[None] | None = None
@@ -86,6 +88,7 @@ class TableOrigin:
 
     async def _ask(self, question: str, path: str) -> None:
         self.asked.append(question)
+        self.clients.append(whose())
         if self.waiting is not None:
             await self.waiting
         if self.failing is not None:

@@ -81,6 +81,8 @@ def test_who_has_a_login(daemon: Daemon, close: Close, headers: dict[str, str]) 
             assert (answer.status, answer.headers["vary"]) == (200, "Authorization")
             assert "private" in answer.headers["cache-control"]
             assert "public" not in answer.headers["cache-control"]
+    assert len(set(daemon.origin.clients)) == 1
+    assert set(daemon.origin.clients) <= {"alice", "bob", "ci"}, "users wait in turn, and not the addresses they share"
     missing = daemon.ask("/example.test/nothing/@v/list", headers=headers)
     assert (missing.status, missing.headers["cache-control"]) == (404, "private, max-age=60")
 

@@ -22,6 +22,7 @@ from twisted.internet.task import deferLater
 from athensd.blob import BytesBlob
 from athensd.errors import Redirected, StorageFailed
 from athensd.interfaces import Kind
+from athensd.whose import whose
 from tests.fakes import Steps
 from tests.web.fakes import ESCAPED, PATH, VERSION, Daemon, check_refusal, parse
 
@@ -115,6 +116,13 @@ def test_one_line_for_each_request(daemon: Daemon, lines: Lines) -> None:
         "client": "192.0.2.7",
         "request-id": "id-1",
     }
+
+
+def test_for_whom(daemon: Daemon) -> None:
+    """Whoever has to wait does so on behalf of the client's address; after the request we are on our own again."""
+    assert daemon.ask(MODULE).status == 200
+    assert set(daemon.origin.clients) == {"192.0.2.7"}
+    assert whose() == ""
 
 
 def test_each_request_is_a_step(daemon: Daemon, steps: Steps) -> None:
