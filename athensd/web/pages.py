@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from attrs import evolve
 from klein import Klein
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.template import Tag
 
@@ -116,7 +117,7 @@ class PageRoutes:
         scheme = "https" if request.client.secure else "http"
         base = f"{scheme}://{request.asked_host()}{request.site.prefix.decode()}"
         values = {"Host": base, "NoSumPatterns": self._no_sums}
-        own = self._own_home.page(values) if self._own_home else None
+        own = self._own_home.page(values) if self._own_home and not _query(request) else None
         if own is not None:
             # What this page loads is for its author to say.
             await _send(request, own.encode(), HTML)
@@ -125,7 +126,7 @@ class PageRoutes:
 
     async def _read_home(self, request: AthensRequest, base: str) -> Home:
         """What is on the home page; of what ails the store or the index the rest of the page is none the worse."""
-        query = _argument(request, "q")[:LONGEST_QUERY]
+        query = _query(request)
         home = Home(
             base=base,
             no_sums=self._no_sums,
@@ -139,17 +140,24 @@ class PageRoutes:
             return await self._search(request, home)
         if home.searchable:
             self._known.look()  # for whoever searches next
-        trouble = index_trouble = ""
-        lines: Sequence[IndexLine] = ()
+        checking = Deferred.fromCoroutine(self._trouble())
+        index_trouble, lines = await self._newest(request.sees)
+        return evolve(home, trouble=await checking, index_trouble=index_trouble, newest=lines)
+
+    async def _trouble(self) -> str:
+        """What ails the store."""
         try:
             await self._storage.check()
         except AthensError as error:
-            trouble = str(error)
+            return str(error)
+        return ""
+
+    async def _newest(self, sees: Callable[[str], bool]) -> tuple[str, Sequence[IndexLine]]:
+        """What ails the index, and its newest lines."""
         try:
-            lines = await newest(self._index, self._now(), NEWEST, request.sees)
+            return "", await newest(self._index, self._now(), NEWEST, sees)
         except StorageFailed as error:
-            index_trouble = str(error)
-        return evolve(home, trouble=trouble, index_trouble=index_trouble, newest=lines)
+            return str(error), ()
 
     async def _search(self, request: AthensRequest, home: Home) -> Home:
         try:
@@ -291,6 +299,11 @@ def _json_line(value: object) -> bytes:
 def _argument(request: AthensRequest, name: str) -> str:
     values: list[bytes] = request.args.get(name.encode(), [b""])
     return values[-1].decode("utf-8", "replace").strip()
+
+
+def _query(request: AthensRequest) -> str:
+    """What is searched for."""
+    return _argument(request, "q")[:LONGEST_QUERY]
 
 
 def _number(request: AthensRequest, name: str, default: int) -> int:

@@ -721,6 +721,7 @@ def test_a_home_page_of_ones_own(daemon: Daemon, tmp_path: Path) -> None:
     answer = daemon.ask("/")
     assert (answer.status, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert answer.body == b"<p>GOPROXY=http://proxy.test</p>"
+    assert "None is stored here." in page(daemon, "/?q=x").text
     assert daemon.ask("/", headers={"Host": "<script>"}).status == 400
     file.write_text("{{ nonsense }}")
     assert daemon.ask("/").body == b"<p>GOPROXY=http://proxy.test</p>"
