@@ -22,7 +22,9 @@ from athensd.gomod.escape import unescape_path, unescape_version
 from athensd.interfaces import ICatalog, IIndex, IndexLine, IStorage, Page
 from athensd.policy.revoked import Revoked
 from athensd.steps import Step
+from athensd.waiting import within
 from athensd.web.download import JSON, TEXT
+from athensd.web.html.health import PATIENCE, StoreHealth
 from athensd.web.html.home import Exporter, Home, home_page
 from athensd.web.html.known import KnownPaths
 from athensd.web.html.module import Module, look_at, module_page
@@ -88,7 +90,9 @@ class PageRoutes:
         self._under_way = under_way
         self._revoked = revoked
         self._now = now
+        self._clock = clock
         self._known = KnownPaths(storage, clock)
+        self._health = StoreHealth(storage, clock)
         self._times = StoredTimes(index)
         self._style = STYLE.read_bytes()
 
@@ -140,23 +144,16 @@ class PageRoutes:
             return await self._search(request, home)
         if home.searchable:
             self._known.look()  # for whoever searches next
-        checking = Deferred.fromCoroutine(self._trouble())
+        asking = Deferred.fromCoroutine(self._health.trouble())
         index_trouble, lines = await self._newest(request.sees)
-        return evolve(home, trouble=await checking, index_trouble=index_trouble, newest=lines)
-
-    async def _trouble(self) -> str:
-        """What ails the store."""
-        try:
-            await self._storage.check()
-        except AthensError as error:
-            return str(error)
-        return ""
+        return evolve(home, trouble=await asking, index_trouble=index_trouble, newest=lines)
 
     async def _newest(self, sees: Callable[[str], bool]) -> tuple[str, Sequence[IndexLine]]:
         """What ails the index, and its newest lines."""
+        reading = newest(self._index, self._now(), NEWEST, sees)
         try:
-            return "", await newest(self._index, self._now(), NEWEST, sees)
-        except StorageFailed as error:
+            return "", await within(self._clock, PATIENCE, reading, "reading it")
+        except AthensError as error:
             return str(error), ()
 
     async def _search(self, request: AthensRequest, home: Home) -> Home:

@@ -24,8 +24,10 @@ from athensd.gomod.ziphash import h1_of_mod
 from athensd.index.memory import MemoryIndex
 from athensd.interfaces import ICatalog, IStorage, Page
 from athensd.policy.revoked import parse_revoked
+from athensd.web.html import health as health_room
 from athensd.web.html import known as knowing
 from athensd.web.html import search as searching
+from athensd.web.html.health import StoreHealth
 from athensd.web.html.known import FRESH, PATIENCE, KnownPaths
 from athensd.web.html.module import ROWS, size
 from athensd.web.html.own_home import OwnHome, Template
@@ -509,6 +511,47 @@ class BrokenCatalog(Broken):
     """One that had a catalog."""
 
     page = Broken.open
+
+
+@implementer(IStorage)
+class Hanging:
+    """A store that answers when the test says so, and not even then when it was given up."""
+
+    def __init__(self) -> None:
+        self.checks: list[Deferred[None]] = []
+
+    async def check(self) -> None:
+        self.checks.append(Deferred())
+        await self.checks[-1]
+
+
+def test_a_store_that_hangs() -> None:
+    """It is waited for two seconds, and asked again five later; what is fresh costs no question."""
+    hanging, clock = Hanging(), Clock()
+    health = StoreHealth(hanging, clock)  # type: ignore[arg-type]
+    first = Deferred.fromCoroutine(health.trouble())
+    clock.advance(health_room.PATIENCE)
+    assert "longer than 2 seconds" in result_of(first)
+    assert "longer than 2 seconds" in result_of(health.trouble())
+    clock.advance(health_room.FRESH)
+    second = Deferred.fromCoroutine(health.trouble())
+    hanging.checks[1].callback(None)
+    assert (result_of(second), result_of(health.trouble())) == ("", "")
+    assert len(hanging.checks) == 2
+
+
+def test_an_index_that_hangs(daemon: Daemon) -> None:
+    """The home page comes without it."""
+
+    class Index:
+        async def since(self, *arguments: Any) -> Any:
+            await Deferred()
+
+    daemon.pages._index = Index()  # type: ignore[assignment]
+    connection = daemon.connect()
+    assert connection.send(b"GET / HTTP/1.1\r\nHost: proxy.test\r\n\r\n") == b""
+    daemon.clock.advance(health_room.PATIENCE)
+    assert b"cannot be read: reading it took longer than 2 seconds" in connection.transport.value()
 
 
 @pytest.mark.parametrize("store", [Broken, BrokenCatalog])
