@@ -32,7 +32,7 @@ from athensd.web.html.now import Fetch, Now, fetches, now_page
 from athensd.web.html.own_home import OwnHome
 from athensd.web.html.page import CSS, HTML, POLICY, refusal, render
 from athensd.web.html.search import search
-from athensd.web.html.times import StoredTimes, newest
+from athensd.web.html.times import Newest, StoredTimes
 from athensd.web.reply import A_MINUTE, NEVER, Content, kept_by, send, status_of
 from athensd.web.request import AthensRequest
 
@@ -93,6 +93,7 @@ class PageRoutes:
         self._clock = clock
         self._known = KnownPaths(storage, clock)
         self._health = StoreHealth(storage, clock)
+        self._newest = Newest(index)
         self._times = StoredTimes(index)
         self._style = STYLE.read_bytes()
 
@@ -145,12 +146,12 @@ class PageRoutes:
         if home.searchable:
             self._known.look()  # for whoever searches next
         asking = Deferred.fromCoroutine(self._health.trouble())
-        index_trouble, lines = await self._newest(request.sees)
+        index_trouble, lines = await self._newest_lines(request.sees)
         return evolve(home, trouble=await asking, index_trouble=index_trouble, newest=lines)
 
-    async def _newest(self, sees: Callable[[str], bool]) -> tuple[str, Sequence[IndexLine]]:
+    async def _newest_lines(self, sees: Callable[[str], bool]) -> tuple[str, Sequence[IndexLine]]:
         """What ails the index, and its newest lines."""
-        reading = newest(self._index, self._now(), NEWEST, sees)
+        reading = self._newest.of(self._now(), NEWEST, sees)
         try:
             return "", await within(self._clock, PATIENCE, reading, "reading it")
         except AthensError as error:

@@ -33,7 +33,7 @@ from athensd.web.html.module import ROWS, size
 from athensd.web.html.own_home import OwnHome, Template
 from athensd.web.html.retracted import MOST, Retraction, retractions
 from athensd.web.html.search import Found, search
-from athensd.web.html.times import LINES, StoredTimes, newest
+from athensd.web.html.times import LINES, Newest, StoredTimes
 from athensd.web.paths import route_of
 from tests.fakes import result_of
 from tests.web.fakes import ESCAPED, MOD, PATH, VERSION, Daemon, Response, at_once, check_refusal
@@ -547,7 +547,7 @@ def test_an_index_that_hangs(daemon: Daemon) -> None:
         async def since(self, *arguments: Any) -> Any:
             await Deferred()
 
-    daemon.pages._index = Index()  # type: ignore[assignment]
+    daemon.pages._newest = Newest(Index())  # type: ignore[arg-type]
     connection = daemon.connect()
     assert connection.send(b"GET / HTTP/1.1\r\nHost: proxy.test\r\n\r\n") == b""
     daemon.clock.advance(health_room.PATIENCE)
@@ -613,7 +613,7 @@ class BrokenIndex:
 def test_a_broken_index(daemon: Daemon) -> None:
     """Without it no page says when; all else is there."""
     store(daemon, PATH)
-    daemon.pages._index = BrokenIndex()  # type: ignore[assignment]
+    daemon.pages._newest = Newest(BrokenIndex())  # type: ignore[arg-type]
     daemon.pages._times = StoredTimes(BrokenIndex())  # type: ignore[arg-type]
     home = page(daemon, "/").text
     assert "Newest" not in home
@@ -651,14 +651,48 @@ def numbers(lines: Any) -> list[int]:
 )
 def test_newest(ages: list[float]) -> None:
     """The last lines, whether they came today or years ago, one by one or thousands at a time."""
-    found = numbers(result_of(newest(filled(ages), NOW, 5, lambda path: True)))
+    found = numbers(result_of(Newest(filled(ages)).of(NOW, 5, lambda path: True)))
     assert found == list(range(len(ages)))[::-1][:5]
 
 
 def test_newest_of_what_may_be_seen() -> None:
     """What may not be seen takes nobody's place."""
     index = filled([float(age) for age in range(500, 0, -1)])
-    assert numbers(result_of(newest(index, NOW, 2, lambda path: path.endswith("m3")))) == [3]
+    assert numbers(result_of(Newest(index).of(NOW, 2, lambda path: path.endswith("m3")))) == [3]
+
+
+class Asked(MemoryIndex):
+    """An index that counts how often it is asked."""
+
+    asked = 0
+
+    async def since(self, when: datetime, limit: int) -> Any:
+        self.asked += 1
+        return await super().since(when, limit)
+
+
+def test_the_end_of_the_index_is_followed() -> None:
+    """Once it is found, it is one question; after many lines, or for who sees few of them, it is found anew."""
+    now = NOW + timedelta(seconds=1)
+    index = Asked(lambda: NOW)
+    follower = Newest(index)
+
+    def add(first: int, last: int) -> None:
+        for number in range(first, last):
+            result_of(index.add(ModuleVersion(f"example.test/m{number}", "v1.0.0")))
+
+    add(0, 2000)
+    assert numbers(result_of(follower.of(now, 3, lambda path: True))) == [1999, 1998, 1997]
+    add(2000, 2010)
+    index.asked = 0
+    assert numbers(result_of(follower.of(now, 3, lambda path: True))) == [2009, 2008, 2007]
+    assert index.asked == 1
+    add(2010, 3000)
+    assert numbers(result_of(follower.of(now, 3, lambda path: True))) == [2999, 2998, 2997]
+    assert numbers(result_of(follower.of(now, 1, lambda path: path.endswith("m2700")))) == [2700]
+    emptied = follower._index = Asked(lambda: NOW)
+    assert result_of(follower.of(now, 3, lambda path: True)) == []
+    assert emptied.asked > 1
 
 
 def test_times_are_followed() -> None:

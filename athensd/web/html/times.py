@@ -18,11 +18,39 @@ REMEMBERED = 50_000
 """Of so many versions the time is kept in memory; the oldest go."""
 
 
-async def newest(index: IIndex, now: datetime, count: int, sees: Callable[[str], bool]) -> Sequence[IndexLine]:
-    """The newest lines that may be seen, newest first: at most ``count``, and fewer where they stand among many.
+class Newest:
+    """Follows the end of ``index``: once it was found, only what was added since is asked for."""
 
-    An index is read forwards, so this looks for how long ago to begin.  Raises ``StorageFailed``.
-    """
+    def __init__(self, index: IIndex) -> None:
+        self._index = index
+        self._last: list[IndexLine] = []
+
+    async def of(self, now: datetime, count: int, sees: Callable[[str], bool]) -> Sequence[IndexLine]:
+        """The newest lines that may be seen, newest first: at most ``count``, and fewer where they stand among many.
+
+        Raises ``StorageFailed``.
+        """
+
+        def seen(lines: Sequence[IndexLine]) -> list[IndexLine]:
+            return [line for line in lines[::-1] if sees(line.version.path)][:count]
+
+        if not await self._followed() or len(seen(self._last)) < count:
+            self._last = await _last_lines(self._index, now, lambda lines: len(seen(lines)) >= count)
+        return seen(self._last)
+
+    async def _followed(self) -> bool:
+        """Add what came after the last line; false when that line is not known, is gone, or too much came."""
+        if not self._last:
+            return False
+        lines = await self._index.since(self._last[-1].when, FEW_LINES)
+        if lines[:1] != self._last[-1:] or len(lines) == FEW_LINES:
+            return False
+        self._last = [*self._last, *lines[1:]][-FEW_LINES:]
+        return True
+
+
+async def _last_lines(index: IIndex, now: datetime, enough: Callable[[Sequence[IndexLine]], bool]) -> list[IndexLine]:
+    """The last lines of an index, in order, which are read forwards: so this looks for how long ago to begin."""
     best: list[IndexLine] = []
     few, many = 0.0, 0.0  # seconds ago: since then there are too few, too many
     ago = 60.0
@@ -32,11 +60,11 @@ async def newest(index: IIndex, now: datetime, count: int, sees: Callable[[str],
         if len(lines) == FEW_LINES:
             many = ago
         else:
-            few, best = ago, [line for line in lines if sees(line.version.path)]
-            if len(best) >= count or ago >= oldest:
+            few, best = ago, list(lines)
+            if enough(best) or ago >= oldest:
                 break
         ago = (few + many) / 2 if many else ago * 16
-    return best[::-1][:count]
+    return best
 
 
 class StoredTimes:
