@@ -47,13 +47,16 @@ def test_what_is_done(inner: list[Step], stage: str) -> None:
 
 
 def test_questions() -> None:
-    """Lists and queries are asked of an origin too, and wait for their turn; what is passed on is not stored."""
+    """Lists and queries are fetched too; so is what is not stored, and what another instance may be fetching."""
     steps = [
         opened("queue", origin="up.test", module="a.test/m"),
         opened("origin.list", origin="up.test", module="b.test/m"),
         opened("origin.resolve", origin="up.test", module="c.test/m", version="main"),
         opened("pass", **M, kind="mod"),
         opened("queue", origin="direct"),
+        opened("flight", key="fetch d.test/m@v1.0.0 zip"),
+        opened("lease", key="fetch d.test/m@v1.0.0 zip"),
+        opened("lease", key="something else"),
         opened("request"),
     ]
     assert fetches(steps, 100) == [
@@ -61,6 +64,7 @@ def test_questions() -> None:
         Fetch("b.test/m", "", "list", 0, "asks up.test"),
         Fetch("c.test/m", "main", "query", 0, "asks up.test"),
         Fetch("a.test/m", "v1.0.0", "mod", 0, "begins"),
+        Fetch("d.test/m", "v1.0.0", "zip", 0, "waits for other instances", 1),
     ]
 
 

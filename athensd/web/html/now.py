@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -20,6 +21,8 @@ REFRESH = 5
 """Every so many seconds the page comes anew, if it is to."""
 FETCHES = {"fetch", "pass"}
 QUESTIONS = {"origin.list", "origin.resolve"}
+_FETCH_KEY = re.compile("fetch ([^ @]+)@([^ ]+) ([a-z]+)")
+"""The key of the flight of a fetch: the path, the version, the file."""
 _STAGES = {
     "queue": "waits for its turn at {origin}",
     "origin.list": "asks {origin}",
@@ -62,6 +65,8 @@ def fetches(steps: Sequence[Step], now: float) -> list[Fetch]:
             of_file, of_version = (stages.get((path, version, kind), (-1, "begins")) for kind in (file, ""))
             stage = max(of_file, of_version)[1]
             found.append(Fetch(path, version, file, seconds, stage, askers[f"{step.name} {path}@{version} {file}"]))
+        elif step.name == "lease" and (key := _FETCH_KEY.fullmatch(str(step.facts["key"]))):
+            found.append(Fetch(key[1], key[2], key[3], seconds, "waits for other instances", askers[key[0]]))
         elif step.name in QUESTIONS or (step.name == "queue" and "module" in step.facts and "kind" not in step.facts):
             found.append(Fetch(path, version, "query" if version else "list", seconds, _said(step)))
     return found

@@ -40,12 +40,13 @@ class Newest:
 
     async def _followed(self) -> bool:
         """Add what came after the last line; false when that line is not known, is gone, or too much came."""
-        if not self._last:
+        known = self._last  # meanwhile somebody else may add to it
+        if not known:
             return False
-        lines = await self._index.since(self._last[-1].when, FEW_LINES)
-        if lines[:1] != self._last[-1:] or len(lines) == FEW_LINES:
+        lines = await self._index.since(known[-1].when, FEW_LINES)
+        if lines[:1] != known[-1:] or len(lines) == FEW_LINES:
             return False
-        self._last = [*self._last, *lines[1:]][-FEW_LINES:]
+        self._last = [*known, *lines[1:]][-FEW_LINES:]
         return True
 
 
