@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ from twisted.internet.interfaces import (
     IStreamServerEndpoint,
 )
 from twisted.internet.ssl import CertificateOptions
-from twisted.internet.unix import Port
+from twisted.internet.tcp import Port as TCPPort
+from twisted.internet.unix import Port as UNIXPort
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
 
@@ -41,6 +42,7 @@ from athensd.config.settings import Config
 from athensd.startup import Unusable
 
 BACKLOG = 1024
+GIVES_WAY = 0.002
 FIRST_INHERITED = 3
 """The first file descriptor that systemd gives (sd_listen_fds(3))."""
 WITH_OURS = "tls:"
@@ -119,16 +121,19 @@ class TLSEndpoint:
 class UnixEndpoint:
     """A socket at ``path`` for those whom ``mode`` lets in.
 
-    The socket of a process that is gone is taken away first.  One that answers stays, and so does any other file.
+    The socket of a process that is gone is taken away first, unless it ``is_open`` for us.  One that answers stays, and
+    so does any other file.
     """
 
     reactor: Any
     path: str
     mode: int
+    is_open: bool = False
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         try:
-            _make_room(self.path)
+            if not self.is_open:
+                _make_room(self.path)
         except OSError as error:
             return fail(CannotListenError(None, self.path, error))
         endpoint: Any = UNIXServerEndpoint(self.reactor, self.path, BACKLOG, self.mode)
@@ -148,13 +153,56 @@ class GivenUnixEndpoint:
     number: int
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
-        given = socket.socket(fileno=os.dup(self.number))
-        given.setblocking(False)
-        port = Port(b"\0", protocolFactory, BACKLOG, reactor=self.reactor)
-        port._preexistingSocket = given  # as adoptStreamPort does, but without the path
-        port.startListening()
-        listening: IListeningPort = port
-        return succeed(listening)
+        return succeed(adopted(self.reactor, self.number, protocolFactory))
+
+
+class _Shared:
+    """A port whose socket others have too: it takes one client at a time, and may leave him to them."""
+
+    numberAccepts = property(lambda self: 1, lambda self, number: None)
+    gives_way: Callable[[], bool]
+
+    def doRead(self) -> None:
+        port: Any = self
+        if self.gives_way():
+            port.stopReading()
+            port.reactor.callLater(GIVES_WAY, self._go_on)
+        else:
+            super().doRead()  # type: ignore[misc]  # of the port beside us
+
+    def _go_on(self) -> None:
+        port: Any = self
+        if port.connected and not port.disconnecting:
+            super().doRead()  # type: ignore[misc]  # whoever still waits
+            port.startReading()
+
+
+class _SharedTCP(_Shared, TCPPort):
+    pass
+
+
+class _SharedUNIX(_Shared, UNIXPort):
+    pass
+
+
+def adopted(reactor: Any, number: int, factory: Any, gives_way: Callable[[], bool] = lambda: False) -> Any:
+    """A port that listens at a copy of a descriptor, and leaves the socket as it is for others who have it.
+
+    As long as it ``gives_way``, others have ``GIVES_WAY`` seconds for each client before it takes him.
+    """
+    given = socket.socket(fileno=os.dup(number))
+    given.setblocking(False)
+    port: Any
+    if given.family == socket.AF_UNIX:
+        # Without the path, which Twisted would give permissions of its own, and delete at the end.
+        port = _SharedUNIX(b"\0", factory, BACKLOG, reactor=reactor)
+    else:
+        port = _SharedTCP(0, factory, BACKLOG, given.getsockname()[0], reactor)
+    port.gives_way = gives_way
+    port._preexistingSocket = given
+    port.startListening()
+    port._shouldShutdown = False
+    return port
 
 
 def _make_room(path: str) -> None:
@@ -180,10 +228,13 @@ class Listener:
     secure: bool = False
 
 
-def make_listeners(reactor: Any, config: Config, certificate: Certificate | None) -> list[Listener]:
+def make_listeners(
+    reactor: Any, config: Config, certificate: Certificate | None, are_open: bool = False
+) -> list[Listener]:
     """Those of the settings: ``Listen`` and ``UnixSocket``; without either what systemd gives, or else ``Port``.
 
-    A ``certificate`` makes all of them secure, but of ``Listen`` those that say so.  Raises ``Unusable``.
+    A ``certificate`` makes all of them secure, but of ``Listen`` those that say so.  ``are_open``: the reactor has the
+    sockets already.  Raises ``Unusable``.
     """
     listeners, problems = [], []
     for text in config.endpoints:
@@ -196,7 +247,7 @@ def make_listeners(reactor: Any, config: Config, certificate: Certificate | None
     if listeners and certificate is not None and not any(listener.secure for listener in listeners):
         raise Unusable("Listen has nothing with tls: before it, so nobody would see the certificate of TLSCertFile")
     if config.unix_socket:
-        unix = UnixEndpoint(reactor, config.unix_socket, config.unix_socket_mode)
+        unix = UnixEndpoint(reactor, config.unix_socket, config.unix_socket_mode, are_open)
         listeners.append(_secured(f"the socket {config.unix_socket}", unix, certificate))
     listeners = listeners or [_secured(name, endpoint, certificate) for name, endpoint in _inherited(reactor)]
     if listeners:

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,27 @@ def refusal(directory: Path, **settings: str) -> str:
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
     return line
+
+
+@contextmanager
+def as_systemd(directory: Path, given: socket.socket, **settings: str) -> Iterator[Daemon]:
+    """A daemon that is given a socket as systemd would."""
+    log = directory / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-c", AS_SYSTEMD, str(given.fileno()), str(TWISTD), "--nodaemon", "--pidfile=", "athens"],
+            cwd=directory,
+            env=environment(directory, "off", settings),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            pass_fds=[given.fileno()],
+        )
+    try:
+        yield started(process, log)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_go_through_tls_and_a_prefix(tmp_path: Path, pair: Pair, upstream: Upstream) -> None:
@@ -256,27 +278,11 @@ def test_sockets_of_systemd(tmp_path: Path, family: str) -> None:
     given.listen()
     if family == "UNIX":
         path.chmod(0o600)
-    log = tmp_path / "log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-c", AS_SYSTEMD, str(given.fileno()), str(TWISTD), "--nodaemon", "--pidfile=", "athens"],
-            cwd=tmp_path,
-            env=environment(tmp_path, "off", {}),
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            pass_fds=[given.fileno()],
-        )
-    try:
-        daemon = started(process, log)
-        where = (
-            [f"http://127.0.0.1:{port}/healthz"] if family == "INET" else ["--unix-socket", path, "http://x/healthz"]
-        )
-        curl(*where)
-        assert daemon.end() == 0
-    finally:
-        process.kill()
-        process.wait()
+    where = [f"http://127.0.0.1:{port}/healthz"] if family == "INET" else ["--unix-socket", path, "http://x/healthz"]
+    for _ in range(2):
+        with as_systemd(tmp_path, given) as daemon:
+            curl(*where)
+            assert daemon.end() == 0
     if family == "UNIX":
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
