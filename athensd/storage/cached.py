@@ -187,8 +187,12 @@ class CachedStorage:
         try:
             await self._remote.delete(version)
         finally:
-            self._deletions += 1
-            await self._remove([file_name(version, kind) for kind in Kind])
+            await self.forget(version)
+
+    async def forget(self, version: ModuleVersion) -> None:
+        """It was deleted from the store, by us or by others: no copy of it is served from now on."""
+        self._deletions += 1
+        await self._remove([file_name(version, kind) for kind in Kind])
 
     async def check(self) -> None:
         await self._remote.check()

@@ -308,6 +308,18 @@ def test_deleted(world, cached):
         read(cached, N, Kind.MOD)
 
 
+def test_deleted_elsewhere(world, cached):
+    """Whoever hears that another has deleted a version has no copy of it any more."""
+    for kind in Kind:
+        result_of(cached.put(M, kind, BytesBlob(b"bytes")))
+    result_of(world.remote.delete(M))
+    result_of(cached.forget(M))
+    assert world.names() == set()
+    assert cached.size == 0
+    with pytest.raises(NotFound):
+        read(cached, M, Kind.MOD)
+
+
 def test_deleted_while_it_is_read(world):
     """A download that was under way when its version was deleted leaves no copy."""
     publishing = Deferred()
