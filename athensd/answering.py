@@ -29,14 +29,16 @@ from athensd.stores import Ground
 from athensd.tombstones import TombstoneWatch
 from athensd.validator import Validator
 
+Act = Callable[[ModuleVersion], None]
+
 
 @frozen
 class Parts:
     """What the verbs are made of.
 
     ``local`` are the flights of this process, ``shared`` those of all instances.  ``changed`` is told of each module of
-    which something was stored.  ``looks_ahead``: what will be asked for next is fetched.  ``heavy`` calls in a thread
-    what takes a processor for a while.
+    which something was stored.  ``everywhere`` has what is done about a version done by all workers.  ``looks_ahead``:
+    what will be asked for next is fetched.  ``heavy`` calls in a thread what takes a processor for a while.
     """
 
     storage: IStorage
@@ -47,6 +49,7 @@ class Parts:
     shared: IFlight
     client: HTTPClient
     changed: Callable[[str], None]
+    everywhere: Callable[[str, Act], Act]
     looks_ahead: bool
     heavy: Callable[..., Awaitable[Any]]
 
@@ -87,7 +90,7 @@ def make_answering(
         spool=ground.spool,
         clock=ground.reactor,
         in_thread=parts.heavy,
-        published=published,
+        published=parts.everywhere("stored", published),
         sums=parts.sums,
         timeout=config.stash_timeout,
     )

@@ -6,16 +6,17 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Sized
 from contextlib import suppress
 from inspect import isawaitable
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from twisted.application.service import Service
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
+from twisted.internet.task import deferLater
 from twisted.logger import ILogObserver
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
@@ -24,22 +25,36 @@ from athensd import __version__
 from athensd.errors import TimedOut
 from athensd.listening import Listener, address_of
 from athensd.waiting import within
-from athensd.web.request import AthensSite
 
 log = structlog.get_logger()
+
+
+class Served(Protocol):
+    """What is served: its open ``connections``, the requests under way, and their end."""
+
+    draining: bool
+
+    @property
+    def connections(self) -> int: ...
+
+    @property
+    def busy(self) -> Sized: ...
+
+    async def drained(self) -> None: ...
 
 
 class AthensService(Service):
     """Serves ``site`` at all ``listeners``; at the end lets requests finish, for ``shutdown_timeout`` seconds at most.
 
     Then each of ``stop`` is called.  Each of ``start`` is called when the reactor runs, and each of ``kill`` before an
-    end at once, for whoever does not want to wait: no child process may be left.  SIGHUP calls ``reload``.
+    end at once, for whoever does not want to wait: no child process may be left.  SIGHUP calls ``reload``, and SIGUSR2
+    ``exchange`` if there is one.  Where others go on, whoever has just connected is served for ``linger`` seconds.
     """
 
     def __init__(
         self,
         reactor: Any,
-        site: AthensSite,
+        site: Served,
         listeners: Sequence[Listener],
         *,
         shutdown_timeout: float,
@@ -48,6 +63,8 @@ class AthensService(Service):
         stop: Sequence[Callable[[], Awaitable[None] | None]],
         kill: Sequence[Callable[[], None]],
         reload: Callable[[], object],
+        exchange: Callable[[], object] | None = None,
+        linger: float = 0.0,
     ) -> None:
         self._reactor = reactor
         self._site = site
@@ -57,7 +74,9 @@ class AthensService(Service):
         self._start = start
         self._stop = stop
         self._kill = kill
-        self._reload = reload
+        self.reload = reload
+        self.exchange = exchange
+        self._linger = linger
         self._terminal = False
         self._ports: list[Any] = []  # an IListeningPort for each listener
         self._ending = False
@@ -93,6 +112,9 @@ class AthensService(Service):
         for port in self._ports:
             with suppress(FileNotFoundError):  # somebody has deleted the socket
                 await port.stopListening()
+        if self._linger and self._site.connections:
+            self._site.draining = True  # each answer is the last one of its connection
+            await deferLater(self._reactor, self._linger)
         try:
             await within(self._reactor, self._shutdown_timeout, self._site.drained(), "finishing requests")
         except TimedOut as error:
@@ -115,6 +137,8 @@ class AthensService(Service):
             signal.signal(number, self._signalled)
         self._terminal = os.isatty(0)
         signal.signal(signal.SIGHUP, self._hung_up)
+        if self.exchange is not None:
+            signal.signal(signal.SIGUSR2, self._to_be_exchanged)
         for start in self._start:
             start()
         # A thread that exports or compresses gives the reactor its turn within half a millisecond instead of five.
@@ -137,10 +161,13 @@ class AthensService(Service):
 
     def _hung_up(self, number: int, frame: object) -> None:
         if not self._terminal or os.isatty(0):
-            self._reactor.callFromThread(self._reload)
+            self._reactor.callFromThread(self.reload)
         elif not self._ending:
             # The window in which we ran was closed; the system may say so twice.
             self._signalled(number, frame)
+
+    def _to_be_exchanged(self, number: int, frame: object) -> None:
+        self._reactor.callFromThread(self.exchange)
 
     def _signalled(self, number: int, frame: object) -> None:
         if self._ending:

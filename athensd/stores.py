@@ -38,6 +38,7 @@ from athensd.flight.leased import SECONDS, LeasedFlight
 from athensd.flight.lock_file import FileLeases
 from athensd.flight.redis import SILENCE, Connect, RedisLeases, cluster, one_server, redis_place, sentinel
 from athensd.flight.watched import WatchedFlight
+from athensd.gomod.version import ModuleVersion
 from athensd.index.late import LateIndex
 from athensd.index.memory import MemoryIndex
 from athensd.index.mysql import MySQL
@@ -79,7 +80,7 @@ class Ground:
     """What everything here stands on.
 
     ``client`` is a ``plain_client``.  ``work_place`` is for what can be lost, ``store_place`` for what cannot; the
-    spools are in them.
+    spools are in them.  ``shared``: with other workers of the same daemon.
     """
 
     reactor: Any
@@ -89,13 +90,18 @@ class Ground:
     work_place: Path
     store_spool: Spool
     store_place: Path
+    shared: bool = False
 
 
 @frozen
 class Kept:
-    """What keeps modules, what knows in which order they came, and who is fetching which."""
+    """What keeps modules, what knows in which order they came, and who is fetching which.
+
+    ``forget`` is for what another process has deleted.
+    """
 
     storage: IStorage
+    forget: Callable[[ModuleVersion], object]
     index: IIndex
     flight: IFlight
     start: Sequence[Callable[[], None]]
@@ -116,7 +122,12 @@ def make_kept(config: Config, ground: Ground, local: IFlight) -> Kept:
     if isinstance(origin, MongoStorage):
         start.append(origin.start)
         stop.append(origin.close)
-    return Kept(storage, index, flight, start, stop)
+    return Kept(storage, lambda version: _forget(storage, version), index, flight, start, stop)
+
+
+def _forget(storage: IStorage, version: ModuleVersion) -> None:
+    if isinstance(storage, CachedStorage):
+        Deferred.fromCoroutine(storage.forget(version))
 
 
 def _look_at(storage: IStorage) -> None:
@@ -291,9 +302,9 @@ def _azure(config: Config, ground: Ground) -> IBucket:
 
 def _leases(config: Config, ground: Ground, bucket: IBucket | None) -> ILeases | None:
     kind, settings = config.single_flight_type, config.single_flight
-    if kind == "memory":
+    if kind == "memory" and not ground.shared:
         return None
-    if kind == "file":
+    if kind in {"file", "memory"}:
         return FileLeases(ground.store_place / "locks", ground.reactor)
     if kind == "etcd":
         return EtcdLeases(etcd_urls(settings.etcd.endpoints), ground.client, ground.reactor)

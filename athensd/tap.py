@@ -40,7 +40,7 @@ from athensd.heavy import HeavyWork, processors
 from athensd.listening import Certificate, make_listeners, read_certificate
 from athensd.observe.debug import DebugListener
 from athensd.observe.logs import TwistedEvents, configure_logs, set_log_level
-from athensd.observe.stats import Stats, make_stats
+from athensd.observe.stats import make_stats
 from athensd.observe.underway import UnderWay
 from athensd.origin.direct import DirectOrigin
 from athensd.origin.go_process import GoCommand, launcher
@@ -50,6 +50,7 @@ from athensd.origin.transfer import Transfer
 from athensd.origin.turns import Turns
 from athensd.origin.vcs_cache import VcsCache
 from athensd.service import AthensService
+from athensd.sharing import exposition, fetches_elsewhere, make_siblings
 from athensd.spool import Spool
 from athensd.startup import (
     DEFAULT_FILE,
@@ -69,14 +70,17 @@ from athensd.steps import watch
 from athensd.storage.watched import WatchedStorage
 from athensd.stores import Ground, make_kept, make_recorder
 from athensd.streams import plain_client
+from athensd.supervising import debug_port, make_parent
 from athensd.web.download import DownloadRoutes
 from athensd.web.forwarded import Proxies
 from athensd.web.html.own_home import OwnHome
-from athensd.web.pages import Exposition, PageRoutes
+from athensd.web.pages import PageRoutes
 from athensd.web.rendered import RenderedAnswers
 from athensd.web.request import AthensSite
 from athensd.web.routes import site_resource
 from athensd.web.sumdb import SumDBRoutes
+from athensd.workers.sockets import listening_reactor
+from athensd.workers.worker import Worker, this_worker
 
 if TYPE_CHECKING:
     from athensd.observe.trace_export import TraceExport
@@ -85,6 +89,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 FAST_LANE_BYTES = 32_000_000
 """As much of what was answered lately is kept in memory."""
+LINGER = 1.0
+"""So many seconds a worker that leaves still waits for what was about to be asked."""
 RELOADED = {
     *("LogLevel", "FilterFile", "DownloadMode", "DownloadURL"),
     *("BasicAuthUser", "BasicAuthPass", "UsersFile", "TokensFile", "RulesFile", "MetricsAuth"),
@@ -110,17 +116,27 @@ class Options(usage.Options):
 def makeService(options: Options) -> IService:
     """The whole daemon.  Ends the process with one clear line when it cannot be."""
     try:
-        return _service(options)
+        return _daemon(options)
     except Unusable as error:
         raise SystemExit("\n".join(f"athensd: {line}" for line in str(error).split("\n"))) from error
 
 
-def _service(options: Options) -> AthensService:
+def _daemon(options: Options) -> AthensService:
+    """All of it, one of its workers, or what supervises them."""
     from twisted.internet import reactor as _reactor
 
     reactor: Any = _reactor  # its static type knows only what all reactors can
     use_memory_sparingly()
-    config, certificate = _settings(options["config-file"])
+    config = read_configuration(options["config-file"])
+    certificate, worker = read_certificate(config), this_worker(os.environ)
+    if config.workers > 1 and not worker.number:
+        return make_parent(reactor, config, certificate, options.parent or {}, options["config-file"])
+    return _service(options, reactor, config, certificate, worker)
+
+
+def _service(
+    options: Options, reactor: Any, config: Config, certificate: Certificate | None, worker: Worker
+) -> AthensService:
     trace_export, traces = _traces(config, reactor)
     log_file = configure_logs(
         config.log_level,
@@ -129,6 +145,7 @@ def _service(options: Options) -> AthensService:
         trace=traces.ids if traces else None,
         cloud_runtime=config.cloud_runtime,
         google_project=config.google_project,
+        worker=worker.number,
     )
     stats = make_stats(
         config.stats_exporter,
@@ -138,6 +155,7 @@ def _service(options: Options) -> AthensService:
         project=config.google_project,
         open_connections=lambda: site.connections,
         dropped_spans=lambda: trace_export.dropped if trace_export else 0,
+        worker=worker.number,
     )
     under_way = UnderWay()
     watch(*(watcher for watcher in (stats and stats.metrics, under_way) if watcher), tracer=traces)
@@ -167,18 +185,26 @@ def _service(options: Options) -> AthensService:
         return deferToThreadPool(reactor, reactor.getThreadPool(), copy_context().run, function, *arguments)
 
     heavy = HeavyWork(reactor, processors())
+    siblings = make_siblings(reactor, worker, stats, under_way, in_thread)
     credentials = make_credentials(reactor, config, go_settings, spool.new_path())
     agent = outgoing(reactor, config)
     client = HTTPClient(agent)
-    ground = Ground(reactor, plain_client(agent), in_thread, spool, work_place, store_spool, store_place)
+    ground = Ground(
+        reactor, plain_client(agent), in_thread, spool, work_place, store_spool, store_place, bool(worker.number)
+    )
     rendered = RenderedAnswers(FAST_LANE_BYTES, time.monotonic)
     kept = make_kept(config, ground, memory_flight)
 
     def deleted(version: ModuleVersion) -> None:
         rendered.forget(version.path)
         pages.changed(version.path)
+        kept.forget(version)
 
-    storage, index = WatchedStorage(kept.storage, deleted, lambda version: pages.changed(version.path)), kept.index
+    storage = WatchedStorage(
+        kept.storage,
+        siblings.everywhere("deleted", deleted),
+        siblings.everywhere("zip stored", lambda version: pages.changed(version.path)),
+    )
     direct = DirectOrigin(
         go,
         flight,
@@ -198,13 +224,14 @@ def _service(options: Options) -> AthensService:
     databases, checksums = make_checksums(config, go_settings, exempt, world, storage, store_place, store_spool)
     parts = Parts(
         storage=storage,
-        index=index,
+        index=kept.index,
         origin=origin,
         sums=checksums,
         local=flight,
         shared=kept.flight,
         client=client,
         changed=rendered.forget,
+        everywhere=siblings.everywhere,
         # A validator is not asked about what nobody asked for, and of a clone nothing is saved.
         looks_ahead=config.fetch_ahead and not config.validator_hook and first_is_a_proxy(go_settings),
         heavy=heavy.in_thread,
@@ -214,15 +241,16 @@ def _service(options: Options) -> AthensService:
     door = Doorkeeper(rules.keys, time.monotonic, in_thread)
     pages = PageRoutes(
         storage,
-        index,
+        kept.index,
         read_robots(config.robots_file),
-        _exposition(stats, in_thread),
+        exposition(stats, siblings, in_thread),
         clock=reactor,
         own_home=_own_home(config.home_template_path),
         no_sums=",".join(config.no_sum_patterns),
         exporters=[each.delivery for each in (trace_export, stats) if each and each.delivery],
         under_way=under_way.steps,
         revoked=lambda: answering.gate.revoked,
+        elsewhere=lambda: fetches_elsewhere(siblings),
     )
     audit = make_recorder(config, ground, traces.ids if traces else dict)
     site = AthensSite(
@@ -242,10 +270,11 @@ def _service(options: Options) -> AthensService:
         door=door,
         timeout=config.client_timeout,
     )
+    listening = listening_reactor(reactor, worker, lambda: site.connections)
     debug = config.enable_pprof and DebugListener(
-        reactor,
+        listening,
         config.pprof.host,
-        config.pprof.port,
+        debug_port(config, worker.number),
         under_way,
         {
             "open connections": lambda: site.connections,
@@ -260,7 +289,7 @@ def _service(options: Options) -> AthensService:
     return AthensService(
         reactor,
         site,
-        make_listeners(reactor, config, certificate),
+        make_listeners(listening, config, certificate, are_open=bool(worker.number)),
         shutdown_timeout=config.shutdown_timeout,
         log_observer=TwistedEvents(),
         kill=[go.kill, lambda: log_file.flush(wait=False)],
@@ -269,6 +298,7 @@ def _service(options: Options) -> AthensService:
             heavy.start,
             *kept.start,
             *(each.start for each in (credentials, orphans, checksums, tombstones, audit, *observers) if each),
+            siblings.start,
         ],
         stop=[
             *answering.stop,
@@ -280,6 +310,7 @@ def _service(options: Options) -> AthensService:
             checksums.stop,
             *(each.stop for each in (orphans, tombstones, audit) if each),
             *(each.close for each in {spool, store_spool}),
+            siblings.stop,
             lambda: _all_stopped(observers),
             lambda: log_file.gather(None),
         ],
@@ -288,12 +319,8 @@ def _service(options: Options) -> AthensService:
                 _reload(config, options["config-file"], answering, door, rendered, certificate, in_thread)
             )
         ),
+        linger=LINGER if worker.number else 0,
     )
-
-
-def _settings(name: str | None) -> tuple[Config, Certificate | None]:
-    config = read_configuration(name)
-    return config, read_certificate(config)
 
 
 def _traces(config: Config, reactor: Any) -> tuple[TraceExport, Traces] | tuple[None, None]:
@@ -319,12 +346,6 @@ def _own_home(name: str) -> OwnHome | None:
         return OwnHome(Path(name)) if name else None
     except ValueError as error:
         raise Unusable(str(error)) from error
-
-
-def _exposition(stats: Stats | None, in_thread: Callable[..., Any]) -> Exposition | None:
-    """The metrics as a page, if they are to be one; with many series that is work for a thread."""
-    page = stats.exposition if stats else None
-    return (lambda accept: in_thread(page, accept)) if page else None
 
 
 async def _reload(

@@ -89,6 +89,7 @@ def test_defaults() -> None:
         "fast_lane": True,
         "fetch_ahead": True,
         "client_timeout": 60,
+        "workers": 1,
         "max_connections": 10_000,
         "max_connections_per_client": 0,
         "listen": {"host": "", "port": 3000},
@@ -183,6 +184,7 @@ OVERRIDES = [
     ("FastLane", "false", "0", {"fast_lane": False}),
     ("FetchAhead", "false", "0", {"fetch_ahead": False}),
     ("ClientTimeout", "1", "1", {"client_timeout": 1}),
+    ("Workers", "1", "1", {"workers": 1}),  # more need a store that is not in memory
     ("MaxConnections", "0", "0", {"max_connections": 0}),
     ("MaxConnectionsPerClient", "7", "7", {"max_connections_per_client": 7}),
     ("Port", '"4000"', "4000", {"listen": Listen("", 4000)}),
@@ -377,6 +379,15 @@ def test_no_ports(text: str) -> None:
             "StorageType = 'gcp'\nSingleFlightType = 'gcp'",
             'StorageType "gcp" needs Storage.GCP.Bucket (or ATHENS_STORAGE_GCP_BUCKET)',
         ),
+        (
+            "Workers = 2",
+            'StorageType "memory" is of one process alone: it does not go with Workers above 1',
+        ),
+        (
+            "Workers = 2\nIndexType = 'memory'\nStorageType = 'disk'\nStorage.Disk.RootPath = '/m'",
+            'IndexType "memory" is of one process alone: it does not go with Workers above 1',
+        ),
+        ("Workers = 0", "Workers is 0; it must be at least 1"),
         (
             "SingleFlightType = 's3'",
             'SingleFlightType "s3" keeps its locks in the store: it needs StorageType "s3"',

@@ -77,6 +77,9 @@ def _missing(config: Config, name: str) -> Iterator[str]:
     if config.single_flight_type in BUCKETS and config.single_flight_type != config.storage_type:
         same = f'"{config.single_flight_type}"'
         yield f"{name}: SingleFlightType {same} keeps its locks in the store: it needs StorageType {same}"
+    for kind in ("StorageType", "IndexType"):
+        if config.workers > 1 and attrgetter(_KEY[kind.lower()].field)(config) == "memory":
+            yield f'{name}: {kind} "memory" is of one process alone: it does not go with Workers above 1'
     for choice, needed in NEEDED.items():
         kind, value = choice
         for path in needed if attrgetter(_KEY[kind.lower()].field)(config) == value else ():

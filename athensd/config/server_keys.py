@@ -62,6 +62,10 @@ _LISTENING = (
     there("MaxConnectionsPerClient", "ATHENS_MAX_CONNECTIONS_PER_CLIENT", NUMBER, between(0)).means(
         "How many from one address; 0 is no limit, since many may stand behind one."
     ),
+    there("Workers", "ATHENS_WORKERS", NUMBER, between(1)).means(
+        "How many [processes](workers.md) serve, each with bounds of its own. More than 1 pays on several cores under "
+        'much load, and needs a store and an index that are not `"memory"`.'
+    ),
     there("FastLane", "ATHENS_FAST_LANE", FLAG).means(
         "Whether an answer that was given a moment ago may be given again before the request is parsed; no byte of any "
         "answer depends on it."

@@ -69,6 +69,7 @@ class Config:
     fast_lane: bool = True
     fetch_ahead: bool = True
     client_timeout: int = 60
+    workers: int = 1
     max_connections: int = 10_000
     max_connections_per_client: int = 0
     listen: Listen = field(factory=Listen)

@@ -54,18 +54,20 @@ def configure_logs(
     trace: Place | None = None,
     cloud_runtime: str = "none",
     google_project: str = "",
+    worker: int = 0,
 ) -> Log:
     """From now on write lines of at least ``level`` (debug, info, warning, error) in ``format`` (plain, json).
 
     ``stream`` is standard output as it is now: once twistd has taken that over for its own log, what is written to it
     would come back as an event.  ``trace`` says which trace a line belongs to.  With ``cloud_runtime`` "GCP" the form
-    is Google's, and ``google_project`` is where its traces are.
+    is Google's, and ``google_project`` is where its traces are.  Each line of a ``worker`` has its number.
     """
     out = stream or sys.stdout
     lines = _Lines(out)
     google = cloud_runtime == "GCP"
     form = _GoogleJson() if google else _Json("time", "level", "msg") if format == "json" else _plain(out)
     place = [] if trace is None else [_google_place(trace, google_project) if google else _place(trace)]
+    place += [_numbered(worker)] if worker else []
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -87,6 +89,7 @@ class Log:
         self._place = place
         self._form = form
         self._lines = lines
+        self.write = lines.write
         self.gather = lines.gather
         self.flush = lines.flush
 
@@ -188,6 +191,14 @@ def _google_place(trace: Place, project: str) -> Processor:
             event["logging.googleapis.com/trace"] = prefix + here["trace-id"]
             event["logging.googleapis.com/spanId"] = here["span-id"]
             event["logging.googleapis.com/trace_sampled"] = here["sampled"] == "1"
+        return event
+
+    return add
+
+
+def _numbered(worker: int) -> Processor:
+    def add(logger: WrappedLogger, level: str, event: EventDict) -> EventDict:
+        event["worker"] = worker
         return event
 
     return add

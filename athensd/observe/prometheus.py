@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 
 
-def exposition(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
+def exposition(registry: Collector, accept: str) -> tuple[bytes, str]:
     """All metrics as text, and its content type: OpenMetrics for whoever accepts that, else Prometheus' own format.
 
     With thousands of series it takes tens of milliseconds, so it is work for a thread.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from athensd.observe.delivery import Delivery
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from athensd.observe.metrics import Metrics
     from athensd.observe.push import Destination, Push
 
-Exposition = Callable[[str], tuple[bytes, str]]
-"""From an ``Accept`` header to the metrics as text and their content type."""
+Exposition = Callable[[str, Sequence[Any]], tuple[bytes, str]]
+"""From an ``Accept`` header, and what other workers have ``packed``, to the metrics as text and their content type."""
 
 EXPORTERS = ("datadog", "otlp", "prometheus", "stackdriver")
 
@@ -23,7 +23,7 @@ class Stats:
     """Metrics and their export.
 
     ``exposition`` is there when they are to be had at ``/metrics``, ``delivery`` when they are to be sent.  When they
-    cannot be had at all there are no ``metrics``.
+    cannot be had at all there are no ``metrics``.  ``packed`` are ours for the page of another worker.
     """
 
     def __init__(
@@ -33,10 +33,12 @@ class Stats:
         exposition: Exposition | None = None,
         delivery: Delivery | None = None,
         push: Push | None = None,
+        packed: Callable[[], Sequence[Any]] = tuple,
     ) -> None:
         self.metrics = metrics
         self.exposition = exposition
         self.delivery = delivery
+        self.packed = packed
         self._lag = lag
         self._push = push
 
@@ -64,8 +66,11 @@ def make_stats(
     project: str,
     open_connections: Callable[[], int],
     dropped_spans: Callable[[], int],
+    worker: int = 0,
 ) -> Stats | None:
     """What ``exporter`` names; ``None`` when that is nothing.  That it cannot be is a line that says why.
+
+    The metrics of a ``worker`` have its number as a label.
 
     The libraries are imported at once: that stops all threads for a while, so it belongs before the reactor runs.
     """
@@ -76,6 +81,7 @@ def make_stats(
             from athensd.observe.metrics import Metrics
             from athensd.observe.prometheus import exposition
             from athensd.observe.push import Push
+            from athensd.observe.several import Joined, Labelled, packed
 
             destination = _destination(exporter, url, environ, project)
     except Exception as error:  # whatever a library may do when it is imported
@@ -83,10 +89,15 @@ def make_stats(
         delivery.failed(in_words(error))
         return Stats(None, delivery=delivery)
     metrics = Metrics(open_connections=open_connections, dropped_spans=dropped_spans)
-    registry = metrics.instruments.registry
+    registry = Labelled(metrics.instruments.registry, worker) if worker else metrics.instruments.registry
     lag = ReactorLag(reactor, metrics.instruments.reactor_lag.observe)
     if destination is None:
-        return Stats(metrics, lag, lambda accept: exposition(registry, accept))
+        return Stats(
+            metrics,
+            lag,
+            lambda accept, others: exposition(Joined(registry, others) if others else registry, accept),
+            packed=lambda: packed(registry.collect()),
+        )
     delivery = Delivery("metrics", exporter, destination.address, reactor.callFromThread)
     return Stats(metrics, lag, None, delivery, Push(destination, registry.collect, delivery, reactor))
 

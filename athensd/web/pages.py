@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from attrs import evolve
 from klein import Klein
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.template import Tag
 
@@ -62,7 +62,7 @@ class PageRoutes:
 
     ``own_home`` stands in the place of our home page.  ``no_sums`` are the patterns of modules about which no checksum
     database is asked, as in ``GONOSUMDB``.  ``exporters`` are those of traces and metrics, and ``under_way`` gives the
-    open steps, the oldest first.  ``revoked`` says what is.
+    open steps, the oldest first; ``elsewhere`` what other workers fetch.  ``revoked`` says what is.
     """
 
     def __init__(
@@ -78,6 +78,7 @@ class PageRoutes:
         exporters: Sequence[Exporter] = (),
         under_way: Callable[[], Sequence[Step]] = lambda: (),
         revoked: Callable[[], Revoked] = Revoked,
+        elsewhere: Callable[[], Awaitable[Sequence[Fetch]]] = lambda: succeed(()),
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._storage = storage
@@ -89,6 +90,7 @@ class PageRoutes:
         self._exporters = exporters
         self._under_way = under_way
         self._revoked = revoked
+        self._elsewhere = elsewhere
         self._now = now
         self._clock = clock
         self._known = KnownPaths(storage, clock)
@@ -138,7 +140,7 @@ class PageRoutes:
             login=request.site.door is not None and request.site.door.closed,
             searchable=ICatalog.providedBy(self._storage),
             exporters=self._exporters,
-            fetches=len(self._fetches(request)),
+            fetches=len(await self._fetches(request)),
             query=query,
         )
         if query:
@@ -164,12 +166,13 @@ class PageRoutes:
             return evolve(home, failed=str(error))
         return evolve(home, found=found)
 
-    def _fetches(self, request: AthensRequest) -> list[Fetch]:
-        return [fetch for fetch in fetches(self._under_way(), time.perf_counter()) if request.sees(fetch.path)]
+    async def _fetches(self, request: AthensRequest) -> list[Fetch]:
+        found = [*fetches(self._under_way(), time.perf_counter()), *await self._elsewhere()]
+        return [fetch for fetch in found if request.sees(fetch.path)]
 
     async def _being_fetched(self, request: AthensRequest) -> bytes | None:
         async def look() -> Now:
-            return Now(self._fetches(request), self._now(), bool(_argument(request, "refresh")))
+            return Now(await self._fetches(request), self._now(), bool(_argument(request, "refresh")))
 
         return await _show(request, look(), now_page)
 

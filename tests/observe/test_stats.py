@@ -287,7 +287,7 @@ async def test_prometheus_is_asked_and_sends_nothing(lines: Lines) -> None:
     assert stats is not None
     stats.start()
     assert stats.exposition is not None
-    text, _ = stats.exposition("")
+    text, _ = stats.exposition("", [])
     assert b"\nproxy_open_connections 3.0\n" in text
     assert set(threading.enumerate()) <= before
     await stopped(stats)

@@ -1,0 +1,1 @@
+"""Several processes that serve as one: a parent, and the workers that it supervises."""
