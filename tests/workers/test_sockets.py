@@ -15,6 +15,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import deferToThread
 
+from athensd import listening
 from athensd.workers.sockets import Given, Opening, listening_reactor
 from athensd.workers.worker import Worker
 
@@ -101,17 +102,21 @@ async def test_shared(opened: tuple[Opening, list[Any]], tmp_path: Path) -> None
 
 
 @ensureDeferred
-async def test_who_gives_way(opened: tuple[Opening, list[Any]], tmp_path: Path) -> None:
-    """Others take all clients, as long as there are others."""
+async def test_who_gives_way(
+    opened: tuple[Opening, list[Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others have their time to take a client; who waits longer is taken after all."""
     opening, [tcp, _] = opened
     place = ("127.0.0.1", tcp.getHost().port)
-    full = worker(opening, tmp_path, b"full", always)
-    free = worker(opening, tmp_path, b"free")
+    monkeypatch.setattr(listening, "GIVES_WAY", 60)
+    ports = [*worker(opening, tmp_path, b"full", always), *worker(opening, tmp_path, b"free")]
     assert {await deferToThread(greeting, place) for _ in range(20)} == {b"free"}
-    for port in free:
+    for port in ports:
         await port.stopListening()
+    monkeypatch.setattr(listening, "GIVES_WAY", 0.01)
+    ports = worker(opening, tmp_path, b"full", always)
     assert await deferToThread(greeting, place) == b"full"
-    for port in full:
+    for port in ports:
         await port.stopListening()
 
 
