@@ -25,7 +25,15 @@ from athensd.interfaces import IFlight
 from athensd.steps import Step, step
 from athensd.sumdb.head import NO_HEAD, Head, check_timeline, open_head, timeline_indexes
 from athensd.sumdb.note import Verifier
-from athensd.sumdb.record import Record, check_included, go_sum_lines, inclusion_indexes, lookup_path, parse_lookup
+from athensd.sumdb.record import (
+    Record,
+    check_included,
+    go_sum_lines,
+    inclusion_indexes,
+    lookup_path,
+    lookup_text,
+    parse_lookup,
+)
 from athensd.sumdb.tile import DATA, HEIGHT, Tile
 from athensd.sumdb.tlog import Hashes, stored_hash_index
 
@@ -80,7 +88,7 @@ class ProvenDatabase:
     ) -> None:
         """Reads the newest head from the cache."""
         self.name = verifier.name
-        self._verifier = verifier
+        self.verifier = verifier
         self._source = source
         self._cache = cache
         self._flight = flight
@@ -92,6 +100,11 @@ class ProvenDatabase:
         self._head = self._kept_head()
         self._asked: float | None = None
 
+    @property
+    def head(self) -> Head:
+        """The newest head so far."""
+        return self._head
+
     async def latest(self) -> Answer:
         """The newest head: remembered, asked for, or that of long ago while asking fails."""
         with self._doing("latest") as this:
@@ -102,7 +115,7 @@ class ProvenDatabase:
     async def lookup(self, version: ModuleVersion) -> Answer:
         """The record with our newest head."""
         record, state = await self._lookup(version)
-        return Answer(_lines(record) + self._head.message, state)
+        return Answer(lookup_text(record) + self._head.message, state)
 
     async def record(self, version: ModuleVersion) -> Record:
         """What the database says of a version: only that, and proven."""
@@ -143,7 +156,7 @@ class ProvenDatabase:
         await self._flight.run(f"sumdb {self.name} latest", self._fetch_latest)
 
     async def _fetch_latest(self) -> None:
-        await self._advance(open_head(await self._source.ask("latest", SMALL), self._verifier))
+        await self._advance(open_head(await self._source.ask("latest", SMALL), self.verifier))
         self._asked = self._now()
 
     async def _lookup(self, version: ModuleVersion) -> tuple[Record, str]:
@@ -169,10 +182,10 @@ class ProvenDatabase:
         if not _is_about(record, version):
             # Kept, it would be the answer for ever.
             raise VerificationFailed("the record is one of another version")
-        await self._advance(open_head(message, self._verifier))
+        await self._advance(open_head(message, self.verifier))
         await self._include(record)
         try:
-            await self._in_thread(self._cache.put_record, version, _lines(record))
+            await self._in_thread(self._cache.put_record, version, lookup_text(record))
         except OSError as error:
             log.warning("a record is not kept on disk", database=self.name, reason=error.strerror)
         return record, "miss"
@@ -183,6 +196,9 @@ class ProvenDatabase:
             return None
         try:
             record, _ = parse_lookup(data)
+            if record.number >= self._head.tree.size:
+                # Somebody else has brought it, athensd import perhaps, and a head along with it.
+                await self._advance(await self._in_thread(self._kept_head))
             await self._include(record)
         except VerificationFailed as error:
             log.warning("a kept record is damaged", database=self.name, version=str(version), reason=str(error))
@@ -251,7 +267,7 @@ class ProvenDatabase:
         if message is None:
             return NO_HEAD
         try:
-            return open_head(message, self._verifier)
+            return open_head(message, self.verifier)
         except VerificationFailed as error:
             # It was signed when it was written.
             log.error("the kept tree head is damaged; begun anew", database=self.name, reason=str(error))
@@ -297,11 +313,6 @@ async def _passed(name: str, source: Asks, path: str, kind: str) -> Answer:
 
 def _is_about(record: Record, version: ModuleVersion) -> bool:
     return bool(go_sum_lines(record, version) or go_sum_lines(record, version, go_mod=True))
-
-
-def _lines(record: Record) -> bytes:
-    """A record as a lookup begins with it."""
-    return f"{record.number}\n{record.text}\n".encode()
 
 
 def _end(tile: Tile) -> int:

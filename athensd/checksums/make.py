@@ -17,6 +17,7 @@ from athensd.checksums.source import Asks, Gets, NoSource, Place, Source
 from athensd.interfaces import IFlight
 from athensd.spool import Spool
 from athensd.sumdb.names import parse_gosumdb
+from athensd.sumdb.note import Verifier
 
 
 @frozen
@@ -53,19 +54,29 @@ def make_databases(
     shared = served.get(ours.name)
     if isinstance(shared, ProvenDatabase):
         return served, shared
-    return served, _proven(Served(ours.name, ours.url, ours.verifier), fresh, world)
+    return served, _proven(ours.verifier, _source(Served(ours.name, ours.url), world), fresh, world)
+
+
+def make_carried(name: str, sumdbs: Sequence[str], gosumdb: str, source: Asks, world: World) -> ProvenDatabase | None:
+    """The database of this name, asked at ``source``; ``None`` when neither setting has its key.
+
+    Raises ``ValueError`` when a setting cannot be used.
+    """
+    served, ours = parse_sumdbs(sumdbs).get(name), parse_gosumdb(gosumdb)
+    verifier = ours.verifier if ours and ours.name == name else served.verifier if served else None
+    return _proven(verifier, source, 0, world) if verifier else None
 
 
 def _database(served: Served, fresh: float, world: World) -> Database:
-    return _proven(served, fresh, world) if served.verifier else UnprovenDatabase(served.name, _source(served, world))
+    source = _source(served, world)
+    return _proven(served.verifier, source, fresh, world) if served.verifier else UnprovenDatabase(served.name, source)
 
 
-def _proven(served: Served, fresh: float, world: World) -> ProvenDatabase:
-    assert served.verifier is not None, "without a key nothing can be proven"
+def _proven(verifier: Verifier, source: Asks, fresh: float, world: World) -> ProvenDatabase:
     return ProvenDatabase(
-        served.verifier,
-        _source(served, world),
-        Cache(world.root / served.name, world.spool),
+        verifier,
+        source,
+        Cache(world.root / verifier.name, world.spool),
         world.flight,
         world.in_thread,
         time.monotonic,

@@ -59,6 +59,11 @@ def parse_lookup(data: bytes) -> tuple[Record, bytes]:
     return Record(number, text), message
 
 
+def lookup_text(record: Record) -> bytes:
+    """The record as the answer to a lookup begins with it; a signed tree head follows."""
+    return f"{record.number}\n{record.text}\n".encode()
+
+
 def inclusion_indexes(record: Record, tree: Tree) -> list[int]:
     """What ``check_included`` looks up: nothing, when the tree ends before the record."""
     return [stored_hash_index(0, record.number)] if record.number < tree.size else []

@@ -279,6 +279,20 @@ def test_a_wider_tile_stays(house: House, order: tuple[int, int]) -> None:
     assert tiles.proven(Tile(1, 0, 3)) == database.answer("tile/8/1/000.p/3") == house.kept()["tile/8/1/000"]
 
 
+def test_what_somebody_else_has_brought(house: House) -> None:
+    """A record and the head that proves it, kept by another process, are given out by one that cannot ask."""
+    believe(house, BIG)
+    database = house.database
+    house.source.database.fill(3000)
+    house.restart()
+    believe(house, version(2000))
+    house.source.failure = AWAY
+    house.database = database
+    for wanted in (version(2000), BIG):
+        believe(house, wanted)
+        assert lookup(house, wanted).data.endswith(house.source.database.head())
+
+
 def test_a_larger_head_stays_on_disk(house: House) -> None:
     """Heads may be written in any order: the largest is kept."""
     verifier = parse_verifier(house.source.database.signer.verifier_key)
