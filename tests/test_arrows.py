@@ -51,6 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bucket": SEAMS | {"spool", "streams", "waiting"},
     "outbound": {"errors"},
     "upkeep": SEAMS | {"checksums", "spool", "sumdb", "waiting"},
+    "bundle": SEAMS | {"checksums", "spool", "sumdb", "upkeep"},
     "fetching": SEAMS | {"checksums", "config", "origin", "outbound", "spool", "startup"},
     "stores": SEAMS | {"audit", "bucket", "config", "flight", "index", "spool", "startup", "storage", "streams"},
 }
@@ -61,10 +62,10 @@ MAY_IMPORT["answering"] = SEAMS | {
 MAY_IMPORT["workers"] = {"gomod", "listening"}
 MAY_IMPORT["supervising"] = {"config", "listening", "observe", "origin", "service", "startup", "workers"}
 MAY_IMPORT["sharing"] = {"observe", "web", "workers"}
-MAY_IMPORT["tap"] = set(MAY_IMPORT) - {"upkeep"}
+MAY_IMPORT["tap"] = set(MAY_IMPORT) - {"bundle", "upkeep"}
 MAY_IMPORT["cli"] = {
-    *("checksums", "config", "errors", "fetching", "flight", "gomod", "interfaces", "listening", "origin", "policy"),
-    *("audit", "doors", "spool", "startup", "stores", "streams", "tombstones", "upkeep"),
+    *("blob", "bundle", "checksums", "config", "errors", "fetching", "flight", "gomod", "interfaces", "listening"),
+    *("audit", "doors", "origin", "policy", "spool", "startup", "stores", "streams", "sumdb", "tombstones", "upkeep"),
 }
 
 PURE = {"errors", "gomod", "policy", "sumdb", "config"}

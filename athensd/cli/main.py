@@ -27,6 +27,15 @@ _MODULE = click.option(
 _JOBS = click.option(
     "-j", "--jobs", type=click.IntRange(1, 64), default=8, show_default=True, help="So many versions at a time."
 )
+_PLATFORM = click.option(
+    "--platform",
+    "platforms",
+    metavar="OS/ARCH",
+    multiple=True,
+    default=["linux/amd64"],
+    show_default=True,
+    help="Where the releases of Go in WHAT are to run; may be given more than once.",
+)
 _FILE = click.argument("file", metavar="[FILE]", required=False, type=click.Path(dir_okay=False))
 _EXITS = "Exit status: 0 nothing is wrong, 1 something is (each thing is a line), 2 it could not be done."
 
@@ -87,21 +96,85 @@ def copy(**options: Any) -> None:
 
 
 @main.command("import", epilog=_EXITS)
-@click.argument("directory", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("what", metavar="DIR|BUNDLE", type=click.Path(exists=True, path_type=Path))
+@click.option("--key", metavar="KEY", help="Of a bundle: who must have signed it, as athensd key has printed it.")
 @_CONFIG
 @_MODULE
 @click.option("--sums", is_flag=True, help="Verify with the checksum database too, except for private modules.")
 @_JOBS
-def import_(**options: Any) -> None:
-    """Bring the modules in a directory into the store.
+def import_(what: Path, key: str | None, sums: bool, **options: Any) -> None:
+    """Bring the modules in a directory or a bundle into the store.
 
     DIR is a module cache of the go command (GOMODCACHE, or cache/download in it), or a disk store of Athens.  Each
     version is verified; what is damaged is named and left out.  Nothing in the store is replaced.
+
+    BUNDLE is what athensd export has written.  If any byte of it is not what was signed, nothing of it is taken.  Its
+    checksum answers are kept where the daemon looks for them, and its modules are verified by them.
     """
+    from athensd.cli.bundles import import_bundle
     from athensd.cli.run import run
     from athensd.cli.verbs import import_folder
 
-    run(lambda reactor: import_folder(reactor, **options))
+    if what.is_dir():
+        if key:
+            raise click.UsageError("--key is for a bundle, and this is a directory")
+        run(lambda reactor: import_folder(reactor, directory=what, sums=sums, **options))
+    if sums:
+        raise click.UsageError("--sums is for a directory; a bundle brings the answers along")
+    if not key:
+        raise click.UsageError("a bundle needs --key: who must have signed it")
+    run(lambda reactor: import_bundle(reactor, file=what, key=key, **options))
+
+
+@main.command(epilog=_EXITS)
+@click.argument("what", metavar="[WHAT]...", nargs=-1)
+@click.option("-o", "--output", metavar="BUNDLE", required=True, type=click.Path(path_type=Path), help="What to write.")
+@click.option(
+    "--key",
+    metavar="FILE",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The secret key to sign with, as athensd key has made it.",
+)
+@click.option(
+    "--since",
+    metavar="BUNDLE",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Leave out what is in this earlier bundle; may be given more than once.",
+)
+@_PLATFORM
+@_CONFIG
+@_MODULE
+@_JOBS
+def export(**options: Any) -> None:
+    """Write what is stored into one file, for a site without a network.
+
+    WHAT is as for athensd warm, which has it stored first; without any it is the whole store.  Each version is
+    verified; what is missing or damaged is named and left out.  What the checksum database says of each goes along,
+    all with one tree head, so that clients inside verify as everybody does.
+
+    An export that was cut short goes on where it was when it is started again.
+    """
+    from athensd.cli.bundles import export
+    from athensd.cli.run import run
+
+    run(lambda reactor: export(reactor, **options))
+
+
+@main.command(epilog="Exit status: 0 it is made, 2 it could not be done.")
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--name", default="athensd-bundle", show_default=True, help="A name for whoever signs.")
+def key(**options: Any) -> None:
+    """Make a key to sign bundles with.
+
+    The secret part is written to FILE, which must not be there yet; keep it where bundles are written.  The public
+    part is printed; it is what --key of athensd import needs.
+    """
+    from athensd.cli.bundles import make_key
+    from athensd.cli.run import run
+
+    run(lambda reactor: make_key(**options))
 
 
 @main.command(epilog=_EXITS)
@@ -109,14 +182,15 @@ def import_(**options: Any) -> None:
 @click.option(
     "--url", metavar="URL", help="The daemon, perhaps with user:password@ (default: on this machine, by its settings)."
 )
+@_PLATFORM
 @_CONFIG
 @_JOBS
 def warm(**options: Any) -> None:
     """Have a running daemon fetch and store what a build will need.
 
-    WHAT is a go.mod, a go.sum, a vendor/modules.txt, or MODULE@VERSION.  Of each version .zip, .info and .mod are asked
-    for; of those that go.sum names for their go.mod alone, that.  What is stored already is quickly there, so a run
-    that was cut short is simply started again.
+    WHAT is a go.mod, a go.sum, a vendor/modules.txt, MODULE@VERSION, or a release of Go such as go1.27.4.  Of each
+    version .zip, .info and .mod are asked for; of those that go.sum names for their go.mod alone, that.  What is stored
+    already is quickly there, so a run that was cut short is simply started again.
 
     A login is taken from the URL, or from the file that NETRC names, or from ~/.netrc.
     """

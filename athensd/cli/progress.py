@@ -18,11 +18,12 @@ EVERY = 1000
 class Progress:
     """What is found goes to standard output, line by line; how far it is to ``where``, from ``with`` to the end of it.
 
-    ``total`` versions are to be done; ``None``: nobody knows how many.
+    ``total`` of ``things`` are to be done; ``None``: nobody knows how many.
     """
 
-    def __init__(self, label: str, total: int | None, where: TextIO | None = None) -> None:
+    def __init__(self, label: str, total: int | None, where: TextIO | None = None, *, things: str = "versions") -> None:
         self._label = label
+        self._things = things
         self._where = where or sys.stderr
         self._done = 0
         self._bar: Any = None
@@ -51,7 +52,7 @@ class Progress:
         self._bar.render_progress()
 
     def counted(self, work: Callable[[T], Awaitable[None]]) -> Callable[[T], Awaitable[None]]:
-        """The same work, of which each time is one version more."""
+        """The same work, of which each time is one thing more."""
 
         async def one(item: T) -> None:
             await work(item)
@@ -59,6 +60,6 @@ class Progress:
             if self._bar is not None:
                 self._bar.update(1)
             elif self._done % EVERY == 0:
-                click.echo(f"{self._label}: {self._done} versions", file=self._where)
+                click.echo(f"{self._label}: {self._done} {self._things}", file=self._where)
 
         return one

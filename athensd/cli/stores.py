@@ -13,8 +13,11 @@ from treq.client import HTTPClient
 from twisted.internet.threads import deferToThreadPool
 from twisted.web.iweb import IAgent
 
-from athensd.checksums.make import World, make_databases
+from athensd.checksums.database import ProvenDatabase
+from athensd.checksums.make import World, make_carried, make_databases
 from athensd.checksums.quarantine import Quarantine
+from athensd.checksums.source import Asks
+from athensd.checksums.verifier import Exempt
 from athensd.config.backends import Disk
 from athensd.config.load import ConfigError, load
 from athensd.config.settings import Config
@@ -123,22 +126,27 @@ class Judges:
         self._flight = MemoryFlight()
 
     def sums(self) -> Sums:
+        """What the database that ``GOSUMDB`` names has to say, if it is not off."""
+        return Sums(self.database(), self.exempt())
+
+    def database(self) -> ProvenDatabase | None:
         """The database that ``GOSUMDB`` names, if it is not off; it keeps what it learns where the daemon does."""
-        config, ground = self._store.config, self._store.ground
-        world = World(
-            ground.work_place / "sumdb",
-            ground.spool,
-            self._transfer(),
-            self._flight,
-            ground.reactor,
-            ground.in_thread,
-            proxies(config, self._settings),
-        )
+        config = self._store.config
         try:
-            _, ours = make_databases(config.sum_dbs, self._settings["GOSUMDB"], config.sum_db_fresh, world)
+            return make_databases(config.sum_dbs, self._settings["GOSUMDB"], config.sum_db_fresh, self._world())[1]
         except ValueError as error:
             raise Unusable(str(error)) from error
-        return Sums(ours, make_exempt(config, self._settings))
+
+    def carried(self, name: str, source: Asks) -> ProvenDatabase | None:
+        """The database of this name, asked at ``source``; ``None`` when neither ``GOSUMDB`` nor SumDBs has its key."""
+        try:
+            return make_carried(name, self._store.config.sum_dbs, self._settings["GOSUMDB"], source, self._world())
+        except ValueError as error:
+            raise Unusable(str(error)) from error
+
+    def exempt(self) -> Exempt:
+        """The modules of which no database is asked."""
+        return make_exempt(self._store.config, self._settings)
 
     @asynccontextmanager
     async def mender(self, sums: Sums) -> AsyncIterator[Mender]:
@@ -181,6 +189,18 @@ class Judges:
         finally:
             await go.stop()
             await credentials.stop()
+
+    def _world(self) -> World:
+        ground = self._store.ground
+        return World(
+            ground.work_place / "sumdb",
+            ground.spool,
+            self._transfer(),
+            self._flight,
+            ground.reactor,
+            ground.in_thread,
+            proxies(self._store.config, self._settings),
+        )
 
     def _transfer(self) -> Transfer:
         return Transfer(HTTPClient(self._store.agent), self._store.ground.reactor)

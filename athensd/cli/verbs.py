@@ -30,7 +30,7 @@ async def check(reactor: Any, *, config_file: str | None, patterns: str, sums: b
     """``athensd fsck``."""
     async with AsyncExitStack() as stack:
         store = stack.enter_context(opened(reactor, read_configuration(config_file)))
-        total, versions = await _all_of(store, patterns)
+        total, versions = await all_of(store, patterns)
         await store.storage.check()
         judges = Judges(store) if sums or repair else None
         known = judges.sums() if judges else Sums()
@@ -43,7 +43,7 @@ async def check(reactor: Any, *, config_file: str | None, patterns: str, sums: b
             inspector = Inspector(ground.in_thread, known if sums else Sums())
             checker = Checker(store.storage, inspector, ground.spool, tally, mender)
             await crowd(versions, progress.counted(checker.check), jobs)
-        return _ended(tally)
+        return ended(tally)
 
 
 async def copy_store(reactor: Any, *, from_: str, to: str, patterns: str, jobs: int) -> int:
@@ -69,7 +69,7 @@ async def copy_store(reactor: Any, *, from_: str, to: str, patterns: str, jobs: 
                 await copier.copy(stored(source.storage, version))
 
             await crowd(versions, progress.counted(copy), jobs)
-        return _ended(tally)
+        return ended(tally)
 
 
 async def import_folder(
@@ -97,10 +97,10 @@ async def import_folder(
 
             matching = (each for each in walk(root, layout) if _matches(each, patterns))
             await crowd(walked(matching, in_thread), progress.counted(bring), jobs)
-        return _ended(tally)
+        return ended(tally)
 
 
-async def _all_of(store: Store, patterns: str) -> tuple[int | None, AsyncIterator[Any]]:
+async def all_of(store: Store, patterns: str) -> tuple[int | None, AsyncIterator[Any]]:
     """All versions of a store, and how many they are if that can be said; of a directory the incomplete ones too."""
     folder = store.folder
     if folder is None:
@@ -128,6 +128,7 @@ def _matches(found: FolderVersion, patterns: str) -> bool:
     return not patterns or matches(patterns, found.version.path)
 
 
-def _ended(tally: Tally) -> int:
+def ended(tally: Tally) -> int:
+    """Say the counts; the status."""
     click.echo(str(tally))
     return WRONG if tally.faults else 0

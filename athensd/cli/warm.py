@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from base64 import b64encode
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,12 @@ from athensd.config.kinds import web_address
 from athensd.config.settings import Config
 from athensd.errors import AthensError, Forbidden, NotFound, NotLoggedIn, Overloaded, UpstreamFailed
 from athensd.fetching import outgoing
-from athensd.gomod.version import ModuleVersion
-from athensd.interfaces import Kind
 from athensd.origin.transfer import split_credentials
 from athensd.startup import Unusable, read_configuration
 from athensd.streams import exchange, pieces, plain_client, read_bounded
-from athensd.upkeep.crowd import crowd
+from athensd.upkeep.crowd import crowd, each_of
 from athensd.upkeep.tally import Tally
-from athensd.upkeep.warming import Wanted, Warmer, one_wanted, read_wanted
+from athensd.upkeep.warming import Wanted, Warmer, is_go_release, one_wanted, read_wanted, toolchains
 
 WRONG = 1
 SAID = 300
@@ -61,9 +59,17 @@ class Server:
         raise _WORDS.get(response.code, UpstreamFailed)(f"{said or 'the server says nothing more'} ({response.code})")
 
 
-async def warm_server(reactor: Any, *, what: Sequence[str], url: str | None, config_file: str | None, jobs: int) -> int:
+async def warm_server(
+    reactor: Any,
+    *,
+    what: Sequence[str],
+    platforms: Sequence[str],
+    url: str | None,
+    config_file: str | None,
+    jobs: int,
+) -> int:
     """``athensd warm``."""
-    wanted = _wanted(what)
+    wanted = read_words(what, platforms)
     config = Config() if url else read_configuration(config_file)
     address, authorization = _login(url or own_url(config))
     # A version that others are fetched before waits its turn, which is no silence of the network.
@@ -72,18 +78,18 @@ async def warm_server(reactor: Any, *, what: Sequence[str], url: str | None, con
     await _look(server)
     with Progress("warming", len(wanted)) as progress:
         tally = Tally(progress.say)
-        await crowd(_each(wanted), progress.counted(Warmer(server.ask, tally).warm), jobs)
+        await crowd(each_of(wanted.items()), progress.counted(Warmer(server.ask, tally).warm), jobs)
     click.echo(str(tally))
     return WRONG if tally.faults else 0
 
 
-def _wanted(what: Sequence[str]) -> Wanted:
-    """What all words mean.  Raises ``Unusable`` with all that is wrong with them."""
+def read_words(what: Sequence[str], platforms: Sequence[str]) -> Wanted:
+    """What all words mean, a release of Go for these platforms.  Raises ``Unusable`` with all that is wrong."""
     wanted: Wanted = {}
     problems = []
     for word in what:
         try:
-            more = one_wanted(word) if "@" in word and not Path(word).exists() else _read(word)
+            more = _read_word(word, platforms)
         except ValueError as error:
             problems.append(str(error))
         else:
@@ -94,16 +100,17 @@ def _wanted(what: Sequence[str]) -> Wanted:
     return wanted
 
 
+def _read_word(word: str, platforms: Sequence[str]) -> Wanted:
+    if is_go_release(word):
+        return toolchains(word, platforms)
+    return one_wanted(word) if "@" in word and not Path(word).exists() else _read(word)
+
+
 def _read(name: str) -> Wanted:
     try:
         return read_wanted(name, Path(name).read_text())
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{name} cannot be read: {getattr(error, 'strerror', 'not UTF-8 text')}") from error
-
-
-async def _each(wanted: Wanted) -> AsyncIterator[tuple[ModuleVersion, frozenset[Kind]]]:
-    for each in wanted.items():
-        yield each
 
 
 async def _look(server: Server) -> None:

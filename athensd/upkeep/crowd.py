@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import TypeVar, cast
 
 from twisted.internet.defer import Deferred, DeferredLock, FirstError, gatherResults
@@ -37,3 +37,9 @@ async def crowd(items: AsyncIterator[T], work: Callable[[T], Awaitable[None]], a
         for each in hands:
             each.addErrback(lambda _: None)
             each.cancel()
+
+
+async def each_of(items: Iterable[T]) -> AsyncIterator[T]:
+    """Items that are at hand, for a crowd."""
+    for item in items:
+        yield item

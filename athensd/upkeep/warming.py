@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 from attrs import frozen
 
@@ -49,6 +50,24 @@ def one_wanted(word: str) -> Wanted:
     if not is_canonical_for(path, version):
         raise ValueError(f"{word} is no version of a module, as golang.org/x/text@v0.3.0 is one")
     return {ModuleVersion(path, version): frozenset(_ORDER)}
+
+
+def is_go_release(word: str) -> bool:
+    """Whether this is the name of a release of Go, such as ``go1.27.4``."""
+    return re.fullmatch(r"go1(\.[0-9]+)+((rc|beta)[0-9]+)?", word) is not None
+
+
+def toolchains(release: str, platforms: Iterable[str]) -> Wanted:
+    """What the go command fetches when it changes to this release, on platforms such as ``linux/amd64``.
+
+    Raises ``ValueError``.
+    """
+    wanted: Wanted = {}
+    for platform in platforms:
+        if not re.fullmatch("[a-z0-9]+/[a-z0-9]+", platform):
+            raise ValueError(f"{platform} is no platform, as linux/amd64 is one")
+        wanted |= one_wanted(f"golang.org/toolchain@v0.0.1-{release}.{platform.replace('/', '-')}")
+    return wanted
 
 
 _Line = tuple[int, list[str], frozenset[Kind]]

@@ -167,6 +167,24 @@ def test_to_a_bucket_and_back(tmp_path: Path, tree: Path, server: Server) -> Non
     assert len(back) == 4 * 4
 
 
+@needs_go
+def test_a_bundle_from_bucket_to_bucket(tmp_path: Path, tree: Path, server: Server) -> None:
+    """A store on another machine is exported, and a bundle is imported into one: the same bytes."""
+    command = Command(tmp_path)
+    del command.environment["ATHENS_STORAGE_TYPE"]
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.toml").write_text(settings(server, f"bundle-{name}"))
+    assert command.run("copy", f"disk:{tree}", "one.toml")[0] == 0
+    [key] = command.run("key", "site.key")[1]
+    exported = command.run("export", "-c", "one.toml", "--key", "site.key", "--output", "a.bundle")
+    assert (exported[0], exported[1][-1]) == (0, "exported: 4, faults: 0")
+    assert command.run("import", "a.bundle", "--key", key, "-c", "two.toml") == (0, ["copied: 4, faults: 0"], "")
+    assert command.run("copy", "two.toml", "disk:back")[0] == 0
+    for path in (tmp_path / "back").glob("*/*/@v/*.zip"):
+        assert path.read_bytes() == (tree / path.relative_to(tmp_path / "back")).read_bytes()
+    assert len(list((tmp_path / "back").glob("*/*/@v/*"))) == 4 * 4
+
+
 @pytest.mark.slow
 def test_a_copy_that_was_killed(tmp_path: Path, server: Server) -> None:
     """A copy that is killed half-way goes on where it was, and what is there is passed over in well under a minute."""

@@ -101,41 +101,59 @@ def test_readme(tmp_path: Path, upstream: Upstream) -> None:
 
 
 def test_air_gap(tmp_path: Path, tree: Path, upstream: Upstream) -> None:
-    """docs/air-gap.md: with the outside gone, a client that asks the database builds, and has the toolchain."""
+    """docs/air-gap.md: with the outside gone, a client that asks the database builds, and has the toolchain.
+
+    Once from a bundle, and once from a directory that was carried in.
+    """
     database = recorded(tree)
     key = database.signer.verifier_key
     with Server(database) as server:
         sums = {"GOSUMDB": server.gosumdb, "ATHENS_SUM_DBS": server.gosumdb}
         reader = Reader(tmp_path / "checkout", "docs/air-gap.md", upstream.url)
-        outside, fetch, toolchain, inside, import_, copy, check = reader.blocks
+        key_, warm, export, bring, bundled, later, *blocks = reader.blocks
+        outside, fetch, toolchain, inside, import_, copy, check = blocks
         (reader.place / "media/stick").mkdir(parents=True)
         (reader.place / "srv").mkdir()
         project(reader.place / "first")
-        with reader.daemon(outside, **sums):
+        with reader.daemon(outside, **sums) as url:
             reader.run(
                 f"cd first\n{fetch}\nGOMODCACHE={reader.place}/media/stick/gomodcache go mod download", GOSUMDB=key
             )
             reader.run(toolchain)
+            reader.run(
+                f"cd first && go mod tidy\n{warm}", GOMODCACHE=str(reader.place / "tidy"), GOPROXY=url, GOSUMDB=key
+            )
         settings = 'StorageType = "disk"\n[Storage.Disk]\nRootPath = "{}"\n'
         (reader.place / "outside.toml").write_text(settings.format(reader.place / "media/stick/store"))
         (reader.place / "inside.toml").write_text(settings.format(reader.place / "srv/other"))
         reader.run(check, **sums)
+        public = reader.run(key_).strip()
+        assert "exported: 2, faults: 0" in reader.run(export, **sums)
+        assert "in an earlier bundle: 2, faults: 0" in reader.run(later, **sums)
+        assert "copied: 2, faults: 0" in reader.run(bring, KEY=public, **sums)
         reader.run(copy)
         imported = {"ATHENS_STORAGE_TYPE": "disk", "ATHENS_DISK_STORAGE_ROOT": str(reader.place / "srv/imported")}
         assert "copied: 1" in reader.run(import_, **imported)
     upstream.stop()
     move, serve = inside.strip().splitlines()
     reader.run(move)
-    project(reader.place / "second")
-    with reader.daemon(serve, ATHENS_SUM_DBS=server.gosumdb, GOSUMDB="off") as url:
-        client = {"GOPROXY": url, "GOSUMDB": key, "GOMODCACHE": str(reader.place / "empty")}
-        reader.run("cd second && go mod tidy && go build -o program . && go mod verify", **client)
-        reader.run(f"go mod download {TOOLCHAIN}", **client)
-        began = time.monotonic()
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(f"{url}/example.com/not/stored/@v/list", timeout=10)
-        assert refused.value.code == 404
-        assert time.monotonic() - began < 5
+    for block in (bundled, serve):
+        with reader.daemon(block, ATHENS_SUM_DBS=server.gosumdb, GOSUMDB="off", ATHENS_NETWORK_MODE="offline") as url:
+            place = reader.place / f"inside{block is serve}"
+            project(place / "second")
+            client = {
+                "GOPROXY": url,
+                "GOSUMDB": key,
+                "GOMODCACHE": str(place / "modcache"),
+                "GOPATH": str(place / "go"),
+            }
+            reader.run(f"cd {place}/second && go mod tidy && go build -o program . && go mod verify", **client)
+            reader.run(f"go mod download {TOOLCHAIN}", **client)
+            began = time.monotonic()
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(f"{url}/example.com/not/stored/@v/list", timeout=10)
+            assert refused.value.code == 404
+            assert time.monotonic() - began < 5
 
 
 def test_moving_from_athens(tmp_path: Path, tree: Path, upstream: Upstream) -> None:

@@ -8,7 +8,7 @@ from athensd.errors import NotFound
 from athensd.gomod.version import ModuleVersion
 from athensd.interfaces import WHOLE, Kind
 from athensd.upkeep.tally import Tally
-from athensd.upkeep.warming import GO_MOD, Warmer, one_wanted, read_wanted
+from athensd.upkeep.warming import GO_MOD, Warmer, is_go_release, one_wanted, read_wanted, toolchains
 from tests.fakes import result_of
 
 TEXT = ModuleVersion("golang.org/x/text", "v0.3.0")
@@ -73,6 +73,21 @@ def test_one_version():
     for word in ("golang.org/x/text@latest", "golang.org/x/text", "@v1.0.0", "a.test@v2.0.0"):
         with pytest.raises(ValueError, match="is no version of a module"):
             one_wanted(word)
+
+
+def test_a_release_of_go():
+    """Its toolchain for each platform, all of it; a release candidate is one too."""
+    assert toolchains("go1.27.4", ["linux/amd64", "darwin/arm64"]) == {
+        ModuleVersion("golang.org/toolchain", "v0.0.1-go1.27.4.linux-amd64"): WHOLE,
+        ModuleVersion("golang.org/toolchain", "v0.0.1-go1.27.4.darwin-arm64"): WHOLE,
+    }
+    assert all(is_go_release(word) for word in ("go1.27.4", "go1.21", "go1.27rc1", "go1.9.2rc2"))
+    assert not any(
+        is_go_release(word) for word in ("go.mod", "go1", "go1.27.4@v1.0.0", "1.27.4", "go1.27.4.linux-amd64")
+    )
+    for platform in ("linux-amd64", "linux", "Linux/AMD64", "a/b/c"):
+        with pytest.raises(ValueError, match="is no platform"):
+            toolchains("go1.27.4", [platform])
 
 
 @pytest.fixture
