@@ -37,8 +37,9 @@ class Parts:
     """What the verbs are made of.
 
     ``local`` are the flights of this process, ``shared`` those of all instances.  ``changed`` is told of each module of
-    which something was stored.  ``everywhere`` has what is done about a version done by all workers.  ``looks_ahead``:
-    what will be asked for next is fetched.  ``heavy`` calls in a thread what takes a processor for a while.
+    which something was stored or is revoked.  ``everywhere`` has what is done about a version done by all workers.
+    ``looks_ahead``: what will be asked for next is fetched.  ``heavy`` calls in a thread what takes a processor for a
+    while.
     """
 
     storage: IStorage
@@ -56,16 +57,13 @@ class Parts:
 
 @frozen
 class Answering:
-    """What answers, what is changed of it while it runs, and what ends it."""
+    """What answers, what SIGHUP changes of it, and what begins and ends it."""
 
     gate: Gate
     misses: Misses
     freshness: Freshness
+    start: Sequence[Callable[[], None]]
     stop: Sequence[Callable[[], None]]
-
-    def revoke(self, revoked: Revoked) -> None:
-        """From now on this is revoked."""
-        self.gate.revoked = self.misses.revoked = revoked
 
 
 def make_answering(
@@ -108,20 +106,22 @@ def make_answering(
         _validate(config, parts.client, ground.reactor),
         rules.revoked,
     )
-    return Answering(gate, misses, freshness, [ahead.stop, flight.stop])
-
-
-def watch_revoked(
-    config: Config, answering: Answering, ground: Ground, changed: Callable[[], None]
-) -> TombstoneWatch | None:
-    """What sees to it that nothing is answered of what is revoked, if anything can be; ``changed`` is told of it."""
-    file = tombstone_file(config)
 
     def revoke(revoked: Revoked) -> None:
-        answering.revoke(revoked)
-        changed()
+        paths = {stone.version.path for stone in (*gate.revoked, *revoked)}
+        gate.revoked = misses.revoked = revoked
+        for path in paths:
+            parts.changed(path)
 
-    return TombstoneWatch(file, ground.reactor, ground.in_thread, revoke) if file else None
+    file = tombstone_file(config)
+    watches = [TombstoneWatch(file, ground.reactor, ground.in_thread, revoke)] if file else []
+    return Answering(
+        gate,
+        misses,
+        freshness,
+        start=[watch.start for watch in watches],
+        stop=[*(watch.stop for watch in watches), ahead.stop, flight.stop],
+    )
 
 
 def _proxy(

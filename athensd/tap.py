@@ -19,7 +19,7 @@ from twisted.python import usage
 from twisted.python.threadable import isInIOThread
 
 from athensd import __version__
-from athensd.answering import Answering, Parts, make_answering, watch_revoked
+from athensd.answering import Answering, Parts, make_answering
 from athensd.checksums.make import World
 from athensd.config.load import changes
 from athensd.config.settings import Config
@@ -284,7 +284,6 @@ def _service(
         },
     )
     reloading = DeferredLock()  # in their order: what was read last is what holds
-    tombstones = watch_revoked(config, answering, ground, rendered.clear)
     observers: list[Any] = [each for each in (trace_export, stats, debug) if each]
     return AthensService(
         reactor,
@@ -297,7 +296,8 @@ def _service(
             lambda: log_file.gather(soon),
             heavy.start,
             *kept.start,
-            *(each.start for each in (credentials, orphans, checksums, tombstones, audit, *observers) if each),
+            *answering.start,
+            *(each.start for each in (credentials, orphans, checksums, audit, *observers) if each),
             siblings.start,
         ],
         stop=[
@@ -308,7 +308,7 @@ def _service(
             *kept.stop,
             credentials.stop,
             checksums.stop,
-            *(each.stop for each in (orphans, tombstones, audit) if each),
+            *(each.stop for each in (orphans, audit) if each),
             *(each.close for each in {spool, store_spool}),
             siblings.stop,
             lambda: _all_stopped(observers),
