@@ -222,23 +222,9 @@ def test_commands_exist(page: Path, line: str) -> None:
 
 # Others' programs that are typed.
 OTHERS = {
-    *(
-        "cd",
-        "cp",
-        "curl",
-        "echo",
-        "eval",
-        "export",
-        "grep",
-        "install",
-        "kill",
-        "mkdir",
-        "rsync",
-        "sed",
-        "sudo",
-        "useradd",
-    ),
-    *("az", "docker", "gcloud", "go", "htpasswd", "kubectl", "prometheus", "python3", "systemctl"),
+    *("cd", "cp", "curl", "echo", "eval", "export", "grep", "install", "kill", "mkdir", "rsync", "runuser", "sed"),
+    *("sqlite3", "systemctl", "useradd"),
+    *("az", "docker", "gcloud", "go", "htpasswd", "kubectl", "prometheus", "python3"),
 }
 
 
