@@ -22,6 +22,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from tests.cli.command import Command
 from tests.integration.daemon import TWISTD, Daemon, environment, running
 from tests.integration.go import Client, needs_go
 from tests.integration.goproxy_tree import Upstream, add_version
@@ -148,6 +149,26 @@ def test_what_one_learns_all_know(tmp_path: Path, upstream: Upstream) -> None:
         daemon.process.send_signal(signal.SIGHUP)
         eventually(lambda: len(said(daemon, "configuration read again")) == 2)
         assert [ask(connection, f"{path}/@v/list")[0] for connection in (one, other)] == [403, 403]
+
+
+def test_what_is_revoked(tmp_path: Path, upstream: Upstream) -> None:
+    """No worker gives it any more, whatever it has at hand; and all their answers are recorded in one file."""
+    place, version = tmp_path / "athensd", f"{MODULES[0]}@v1.0.0"
+    path = f"{MODULES[0]}/@v/v1.0.0.info"
+    audit = {"ATHENS_AUDIT_FILE": str(tmp_path / "audit")}
+    with workers(place, upstream.url, **audit) as daemon:
+        both = one_each(daemon).values()
+        for connection in both:
+            assert [ask(connection, path)[0] for _ in range(20)] == [200] * 20
+        assert Command(place).run("revoke", version, "--reason", "it is bad")[0] == 0
+        for connection in both:
+            eventually(lambda connection=connection: ask(connection, path)[0] == 403, 5)
+        assert daemon.end() == 0
+    _, lines, _ = Command(tmp_path, **audit).run("who", version)
+    assert lines[0].startswith("127.0.0.1 200 info ")
+    assert lines[1].startswith("127.0.0.1 403 info 2x ")
+    answered = sum(line["http-path"] == f"/{path}" for line in said(daemon, "incoming request"))
+    assert int(lines[0].split()[3].removesuffix("x")) == answered - 2
 
 
 @pytest.mark.slow
