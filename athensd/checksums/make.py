@@ -63,8 +63,8 @@ def make_carried(name: str, sumdbs: Sequence[str], gosumdb: str, source: Asks, w
     Raises ``ValueError`` when a setting cannot be used.
     """
     served, ours = parse_sumdbs(sumdbs).get(name), parse_gosumdb(gosumdb)
-    verifier = ours.verifier if ours and ours.name == name else served.verifier if served else None
-    return _proven(verifier, source, 0, world) if verifier else None
+    known = ours if ours and ours.name == name else served
+    return _proven(known.verifier, source, 0, world) if known and known.verifier else None
 
 
 def _database(served: Served, fresh: float, world: World) -> Database:
