@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """What more workers give: requests per second, CPU time of a request, and memory, for each number of them.
 
-    bench/workers.py [--workers N]... [--rounds N] [--seconds N]
+    bench/workers.py [--workers N]... [--parsed] [--rounds N] [--seconds N]
 
-wrk asks for one small file by 32 connections, and takes about a third of a core for each core that it keeps busy.
-Needs wrk, and the package installed beside this Python.
+wrk asks for one small file by 64 connections.  It needs a part of the same cores; less of them with ``--parsed``, which
+asks for what the fast lane leaves to the parser.  Needs wrk, and the package installed beside this Python.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def memory(pid: int) -> float:
     return int(re.search(r"^Pss: +(\d+)", text, re.MULTILINE)[1]) / 1000  # type: ignore[index]
 
 
-def load(url: str, pid: int, seconds: int) -> tuple[float, float]:
+def load(url: str, pid: int, seconds: int, header: str) -> tuple[float, float]:
     """Requests per second, and the CPU seconds of one."""
     before = sum(map(cpu, family(pid)))
-    command = ["wrk", "-t2", "-c32", f"-d{seconds}s", url]
+    command = ["wrk", "-t1", "-c64", f"-d{seconds}s", "-H", header, url]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     requests = int(re.search(r"(\d+) requests in", said)[1])  # type: ignore[index]
     return requests / seconds, (sum(map(cpu, family(pid))) - before) / requests
@@ -46,9 +46,11 @@ def main() -> None:
     """Measure in turn, and print the medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, action="append")
+    parser.add_argument("--parsed", action="store_true")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=3)
     options = parser.parse_args()
+    header = "Range: bytes=0-5" if options.parsed else "Accept: */*"
     with tempfile.TemporaryDirectory() as name, ExitStack() as running:
         lay_out(Path(name, "store"))
         served = {}
@@ -70,9 +72,10 @@ def main() -> None:
             while log.read_text().count('"Starting application"') < len(family(pid)):
                 time.sleep(0.1)
             served[workers] = (f"http://127.0.0.1:{port}/{KINDS['mod']}", pid)
-            load(*served[workers], 1)
+            load(*served[workers], 1, header)
         rounds = [
-            {workers: load(*each, options.seconds) for workers, each in served.items()} for _ in range(options.rounds)
+            {workers: load(*each, options.seconds, header) for workers, each in served.items()}
+            for _ in range(options.rounds)
         ]
         for workers, (_, pid) in served.items():
             rate = statistics.median(each[workers][0] for each in rounds)

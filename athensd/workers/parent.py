@@ -224,12 +224,9 @@ class Workers:
         steady = process.ready and self._reactor.seconds() - process.began >= STEADY
         failures = self._failures[number] = 1 if steady else self._failures.get(number, 0) + 1
         seconds = pause(failures)
+        said = {"said": process.said} if process.said else {}
         log.error(
-            "worker ended",
-            worker=number,
-            pid=process.pid,
-            reason=process.said or process.reason,
-            again=f"in {seconds:g} s",
+            "worker ended", worker=number, pid=process.pid, reason=process.reason, **said, again=f"in {seconds:g} s"
         )
         if not self._stopping and number not in self._later:
             self._later[number] = self._reactor.callLater(seconds, self._fill, number)
