@@ -10,6 +10,7 @@ from attrs import frozen
 from treq.client import HTTPClient
 
 from athensd.ahead import Ahead
+from athensd.checksums.quarantine import Quarantine
 from athensd.config.settings import Config
 from athensd.flight.memory import MemoryFlight
 from athensd.flight.watched import WatchedFlight
@@ -91,6 +92,7 @@ def make_answering(
         published=parts.everywhere("stored", published),
         sums=parts.sums,
         timeout=config.stash_timeout,
+        set_aside=Quarantine(parts.storage, ground.store_place / "quarantine", ground.in_thread).set_aside,
     )
     ahead = Ahead(stash, parts.storage, wanted)
     misses = Misses(ahead if parts.looks_ahead else stash, rules.modes, rules.revoked)

@@ -61,7 +61,7 @@ class VerificationFailed(AthensError):
 
 
 class Mismatch(VerificationFailed):
-    """What an origin sent is not what everybody else was given, says the checksum database."""
+    """What an origin sent is not what was given before, to everybody as the checksum database says, or from here."""
 
 
 class UpstreamFailed(AthensError):

@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 
 from athensd.blob import BytesBlob, read_all
-from athensd.errors import AthensError, Conflict, NotFound, VerificationFailed
+from athensd.errors import AthensError, Conflict, Mismatch, NotFound, VerificationFailed
 from athensd.gomod.info import parse_info
 from athensd.gomod.version import ModuleVersion
 from athensd.gomod.ziphash import CheckedZip, check_zip, h1_of_mod
@@ -42,11 +42,15 @@ class Sums(Protocol):
         """Raise ``VerificationFailed`` for a zip, or a ``go.mod``, that may not be stored."""
 
 
+async def nowhere(version: ModuleVersion, blob: Blob) -> None:
+    """Where wrong zips are kept by those who keep none."""
+
+
 class Stash:
     """Brings files from ``origin`` into ``storage``, as far as ``sums`` lets them in.
 
     ``published`` is told of every version of which a file was stored; slow work is done by ``in_thread``; a fetch
-    takes at most ``timeout`` seconds.
+    takes at most ``timeout`` seconds.  A zip that is not the one whose hash is recorded is given to ``set_aside``.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class Stash:
         published: Callable[[ModuleVersion], None],
         sums: Sums,
         timeout: float,
+        set_aside: Callable[[ModuleVersion, Blob], Awaitable[None]] = nowhere,
     ) -> None:
         self._storage = storage
         self._origin = origin
@@ -73,6 +78,7 @@ class Stash:
         self._published = published
         self._sums = sums
         self._timeout = timeout
+        self._set_aside = set_aside
 
     async def fetch(self, version: ModuleVersion, kind: Kind) -> Blob:
         """The stored file, after it was fetched if need be.
@@ -131,6 +137,7 @@ class Stash:
             if checked.go_mod is not None and checked.go_mod != await self._go_mod(version, files):
                 raise VerificationFailed(f"{version}: the go.mod in the zip differs from the one served beside it")
             await self._sums.check(version, checked.h1)
+            await self._hold_against_record(version, checked.h1, zip_file)
             files[Kind.ZIPHASH] = BytesBlob(checked.h1.encode())
 
     async def _go_mod(self, version: ModuleVersion, files: Mapping[Kind, Blob]) -> bytes:
@@ -139,6 +146,19 @@ class Stash:
             return await read_all(await self._storage.open(version, Kind.MOD))
         except NotFound:
             return await read_all(files.get(Kind.MOD) or await self.fetch(version, Kind.MOD))
+
+    async def _hold_against_record(self, version: ModuleVersion, h1: str, zip_file: Blob) -> None:
+        """A zip that was here once comes back as it was, or not at all."""
+        try:
+            recorded = (await read_all(await self._storage.open(version, Kind.ZIPHASH))).decode("ascii", "replace")
+        except NotFound:
+            return
+        if recorded.strip() == h1 or await self._has(version, Kind.ZIP):
+            return
+        await self._set_aside(version, zip_file)
+        log.error("not the zip that was here", module=version.path, version=version.version, h1=h1, recorded=recorded)
+        sums = f"\tdownloaded: {h1}\n\trecorded here: {recorded.strip()}"
+        raise Mismatch(f"{version}: verifying module: checksum mismatch\n{sums}")
 
     async def _put(self, version: ModuleVersion, kind: Kind, blob: Blob) -> None:
         try:

@@ -56,8 +56,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stores": SEAMS | {"audit", "bucket", "config", "flight", "index", "spool", "startup", "storage", "streams"},
 }
 MAY_IMPORT["answering"] = SEAMS | {
-    *("ahead", "config", "flight", "freshness", "gate", "misses", "passing", "proxy", "startup", "stash", "storage"),
-    *("policy", "stores", "tombstones", "validator"),
+    *("ahead", "checksums", "config", "flight", "freshness", "gate", "misses", "passing", "proxy", "startup", "stash"),
+    *("policy", "storage", "stores", "tombstones", "validator"),
 }
 MAY_IMPORT["workers"] = {"gomod", "listening"}
 MAY_IMPORT["supervising"] = {"config", "listening", "observe", "origin", "service", "startup", "workers"}

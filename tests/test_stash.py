@@ -13,7 +13,15 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
 
 from athensd.blob import BytesBlob, read_all
-from athensd.errors import Mismatch, NotFound, Overloaded, StorageFailed, TimedOut, UpstreamFailed, VerificationFailed
+from athensd.errors import (
+    Mismatch,
+    NotFound,
+    Overloaded,
+    StorageFailed,
+    TimedOut,
+    UpstreamFailed,
+    VerificationFailed,
+)
 from athensd.flight.memory import MemoryFlight
 from athensd.gomod.version import ModuleVersion
 from athensd.gomod.ziphash import check_zip, h1_of_mod
@@ -49,6 +57,7 @@ class Room:
         self.clock = Clock()
         self.published = []
         self.sums = FakeSums()
+        self.wrong_ones = []
         self.stash = Stash(
             storage=self.storage,
             origin=origin(self.origin) if origin else self.origin,
@@ -60,7 +69,11 @@ class Room:
             published=self.published.append,
             sums=self.sums,
             timeout=300,
+            set_aside=self.set_aside,
         )
+
+    async def set_aside(self, version, blob):
+        self.wrong_ones.append((version, await read_all(blob)))
 
     def ask(self, kind=Kind.ZIP, version=M):
         """Somebody who asks, and gets all bytes of the file."""
@@ -391,3 +404,18 @@ def test_an_info_has_no_sum(room):
     """Nobody is asked about it."""
     result_of(room.ask(Kind.INFO))
     assert (room.sums.prefetched, room.sums.checked) == ([], [])
+
+
+def test_a_zip_comes_back_as_it_was(room):
+    """A zip that was here once must have the hash that was recorded: another one is refused, and kept elsewhere."""
+    result_of(room.ask(Kind.ZIP))
+    zip = room.origin.files[M][Kind.ZIP]
+    del room.storage._files[M][Kind.ZIP]
+    room.origin.files[M][Kind.ZIP] = wrong = module_zip(M, {"go.mod": module_files(M)[Kind.MOD], "m.go": b"another"})
+    with capture_logs() as logs, pytest.raises(Mismatch, match="checksum mismatch"):
+        result_of(room.ask(Kind.ZIP))
+    assert [line["log_level"] for line in logs if line["event"] == "not the zip that was here"] == ["error"]
+    assert room.wrong_ones == [(M, wrong)]
+    assert room.stored() == set(Kind) - {Kind.ZIP}
+    room.origin.files[M][Kind.ZIP] = zip
+    assert result_of(room.ask(Kind.ZIP)) == zip

@@ -13,8 +13,9 @@ from athensd.blob import read_all
 from athensd.checksums.unverified import Sum
 from athensd.errors import NotFound, StorageFailed
 from athensd.gomod.escape import escape_path, escape_version
+from athensd.gomod.version import ModuleVersion
 from athensd.gomod.ziphash import h1_of_mod
-from athensd.interfaces import IStorage, Kind
+from athensd.interfaces import Blob, IStorage, Kind
 
 log = structlog.get_logger()
 
@@ -48,6 +49,16 @@ class Quarantine:
             return
         log.error("in quarantine", module=version.path, version=version.version, folder=str(folder))
 
+    async def set_aside(self, version: ModuleVersion, blob: Blob) -> None:
+        """Keep a copy of a zip that was fetched and not stored, in the place of an earlier one of this version."""
+        path = self._root / escape_path(version.path) / f"{escape_version(version.version)}.fetched.zip"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            await self._write(blob, path)
+        except OSError as error:
+            raise StorageFailed(f"{version} could not be put into quarantine: {error.strerror}") from error
+        log.error("in quarantine", module=version.path, version=version.version, file=str(path))
+
     async def _stored_sum(self, found: Sum) -> str:
         kind = Kind.MOD if found.go_mod else Kind.ZIPHASH
         try:
@@ -61,6 +72,9 @@ class Quarantine:
             blob = await self._storage.open(found.version, kind)
         except NotFound:
             return
+        await self._write(blob, path)
+
+    async def _write(self, blob: Blob, path: Path) -> None:
         local = blob.file()
         with path.open("wb") as copy:
             if local is None:

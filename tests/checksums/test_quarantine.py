@@ -50,3 +50,17 @@ def test_what_was_stored_first_stays(tmp_path, go_mod):
     result_of(quarantine.put(Sum(M, right, go_mod)))
     with pytest.raises(NotFound):
         result_of(storage.open(M, Kind.ZIP))
+
+
+def test_what_was_fetched_and_not_stored(tmp_path):
+    """A copy lies in quarantine, the last one of each version, and the store is as it was."""
+    storage = MemoryStorage(Spool(tmp_path / "spool"))
+    quarantine = Quarantine(storage, tmp_path / "quarantine", at_once)
+    with capture_logs() as logs:
+        for data in (b"first", b"second"):
+            result_of(quarantine.set_aside(M, BytesBlob(data)))
+    kept = tmp_path / "quarantine/example.test/!big/m/v1.0.0-!r!c1.fetched.zip"
+    assert kept.read_bytes() == b"second"
+    assert [(line["event"], line["log_level"], line["file"]) for line in logs] == [
+        ("in quarantine", "error", str(kept))
+    ] * 2
