@@ -88,5 +88,9 @@ class StorageFailed(AthensError):
     """The datastore could not be read or written: not the same as "not there"."""
 
 
+class NoRoom(StorageFailed):
+    """The datastore holds as much as it may, and nothing in it may go; what was fetched can still be given away."""
+
+
 class Unsupported(AthensError):
     """This datastore or setting cannot do what was asked."""

@@ -90,6 +90,39 @@ class ICatalog(Interface):
         """
 
 
+@frozen
+class StoredZip:
+    """A zip in a storage, of so many bytes, last ``used`` then (seconds since 1970)."""
+
+    version: ModuleVersion
+    length: int
+    used: float
+
+
+@frozen
+class Stock:
+    """What a storage holds: its zips, the one used least recently first, and how many bytes all its files have."""
+
+    zips: Sequence[StoredZip]
+    total: int
+
+
+class IEvictable(Interface):
+    """An optional power of a storage: to let zips go whose versions stay complete.
+
+    What is recorded of them, their ``ZIPHASH`` above all, stays too, and a zip may be put again.
+    """
+
+    async def stock() -> Stock:
+        """All that is there now.  Raises ``StorageFailed``."""
+
+    async def used(times: Mapping[ModuleVersion, float]) -> None:
+        """Remember when these zips were used last (seconds since 1970); those that are gone do not matter."""
+
+    async def evict(version: ModuleVersion) -> None:
+        """Remove the zip of a complete version; whoever is reading it reads on.  Raises ``StorageFailed``."""
+
+
 class StoredBlob(Blob, Protocol):
     """An object of a bucket, as it was when it was opened."""
 

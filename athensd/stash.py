@@ -9,8 +9,8 @@ import structlog
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 
-from athensd.blob import BytesBlob, read_all
-from athensd.errors import AthensError, Conflict, Mismatch, NotFound, VerificationFailed
+from athensd.blob import BytesBlob, FileBlob, HeldBlob, read_all
+from athensd.errors import AthensError, Conflict, Mismatch, NoRoom, NotFound, VerificationFailed
 from athensd.gomod.info import parse_info
 from athensd.gomod.version import ModuleVersion
 from athensd.gomod.ziphash import CheckedZip, check_zip, h1_of_mod
@@ -81,34 +81,44 @@ class Stash:
         self._set_aside = set_aside
 
     async def fetch(self, version: ModuleVersion, kind: Kind) -> Blob:
-        """The stored file, after it was fetched if need be.
+        """The stored file, after it was fetched if need be; or the fetched one, if there is no room for it.
 
         Raises what the origin raises, ``TimedOut``, or ``VerificationFailed``; then nothing of it was stored.  An
         asker who leaves does not end a fetch, since others may wait for it.
         """
-        await self._flight.run(f"fetch {version} {kind.value}", lambda: self._timed(version, kind))
-        return await self._storage.open(version, kind)
+        held = await self._flown(version, kind)
+        if held is not None:
+            return held
+        try:
+            return await self._storage.open(version, kind)
+        except NotFound:  # in a store that is too small it may be evicted already
+            return await self._flown(version, kind) or await self._storage.open(version, kind)
 
-    async def _timed(self, version: ModuleVersion, kind: Kind) -> None:
+    async def _flown(self, version: ModuleVersion, kind: Kind) -> Blob | None:
+        return await self._flight.run(f"fetch {version} {kind.value}", lambda: self._timed(version, kind))
+
+    async def _timed(self, version: ModuleVersion, kind: Kind) -> Blob | None:
         this = step("fetch", module=version.path, version=version.version, kind=kind.value, bytes=0)
         outcome = "failed"
         try:
             with this:
-                await within(self._clock, self._timeout, self._fetch(version, kind, this), f"fetching {version}")
-            outcome = "fetched"
+                held = await within(self._clock, self._timeout, self._fetch(version, kind, this), f"fetching {version}")
+            outcome = "fetched" if held is None else "fetched, and not stored"
+            return held
         except AthensError as error:
             outcome = f"{type(error).__name__}: {error}"
             raise
         finally:
             log.info("fetch", **this.facts, outcome=outcome, ms=round(this.seconds * 1000, 1))
 
-    async def _fetch(self, version: ModuleVersion, kind: Kind, this: Step) -> None:
-        """Fetch, verify and publish.
+    async def _fetch(self, version: ModuleVersion, kind: Kind, this: Step) -> Blob | None:
+        """Fetch, verify and publish; what there is no room for is returned.
 
         A fetch of another kind that brought this one along a moment ago saves the asking.
         """
         if await self._has(version, kind):
-            return
+            return None
+        held: Blob | None = None
         if kind is not Kind.INFO:
             self._sums.prefetch(version)
         with self._spool.directory() as into:
@@ -116,12 +126,14 @@ class Stash:
             this.note(bytes=files[kind].length)
             await self._verify(version, files)
             for each in _ORDER:
-                if each in files:
-                    await self._put(version, each, files[each])
+                if each in files and not await self._put(version, each, files[each]) and each is kind:
+                    held = _held(files[each])
+                    this.note(stored=False)
         self._published(version)
         await self._list_when_complete(version)
         if kind is Kind.ZIP:
             aside("complete", lambda: self._complete(version), module=version.path, version=version.version)
+        return held
 
     async def _verify(self, version: ModuleVersion, files: dict[Kind, Blob]) -> None:
         """Check all that was fetched before any of it is published, and add the hash of the zip."""
@@ -160,12 +172,16 @@ class Stash:
         sums = f"\tdownloaded: {h1}\n\trecorded here: {recorded.strip()}"
         raise Mismatch(f"{version}: verifying module: checksum mismatch\n{sums}")
 
-    async def _put(self, version: ModuleVersion, kind: Kind, blob: Blob) -> None:
+    async def _put(self, version: ModuleVersion, kind: Kind, blob: Blob) -> bool:
+        """Store it; whether there was room."""
         try:
             await self._storage.put(version, kind, blob)
         except Conflict as conflict:
             # Another instance was first, and origins may pack the same files differently.
             log.warning("kept the first", module=version.path, version=version.version, reason=str(conflict))
+        except NoRoom:
+            return False
+        return True
 
     async def _list_when_complete(self, version: ModuleVersion) -> None:
         for kind in WHOLE:
@@ -193,6 +209,11 @@ class Stash:
         except NotFound:
             return False
         return True
+
+
+def _held(blob: Blob) -> Blob:
+    """What outlives the directory that it was fetched into."""
+    return HeldBlob(blob.path) if isinstance(blob, FileBlob) else blob
 
 
 def _checked_zip(blob: Blob, version: ModuleVersion) -> CheckedZip:

@@ -49,6 +49,7 @@ from athensd.origin.orphans import Orphans
 from athensd.origin.transfer import Transfer
 from athensd.origin.turns import Turns
 from athensd.origin.vcs_cache import VcsCache
+from athensd.retaining import make_bounded, make_reasons
 from athensd.service import AthensService
 from athensd.sharing import exposition, fetches_elsewhere, make_siblings
 from athensd.spool import Spool
@@ -155,6 +156,7 @@ def _service(
         project=config.google_project,
         open_connections=lambda: site.connections,
         dropped_spans=lambda: trace_export.dropped if trace_export else 0,
+        stored_bytes=lambda: bounded.size if bounded else 0,
         worker=worker.number,
     )
     under_way = UnderWay()
@@ -200,11 +202,6 @@ def _service(
         pages.changed(version.path)
         kept.forget(version)
 
-    storage = WatchedStorage(
-        kept.storage,
-        siblings.everywhere("deleted", deleted),
-        siblings.everywhere("zip stored", lambda version: pages.changed(version.path)),
-    )
     direct = DirectOrigin(
         go,
         flight,
@@ -219,9 +216,28 @@ def _service(
     )
     transfer = Transfer(client, reactor)
     origin = make_chain(transfer, config, go_settings, direct, in_thread)
-    world = World(work_place / "sumdb", spool, transfer, flight, reactor, in_thread, proxies(config, go_settings))
     exempt = make_exempt(config, go_settings)
-    databases, checksums = make_checksums(config, go_settings, exempt, world, storage, store_place, store_spool)
+    bounded = make_bounded(
+        config,
+        make_reasons(config, go_settings, kept.storage, origin, exempt, lambda: answering.misses.modes, reactor),
+        ground,
+        memory_flight,
+        rendered.forget,
+    )
+    storage = WatchedStorage(
+        bounded or kept.storage,
+        siblings.everywhere("deleted", deleted),
+        siblings.everywhere("zip stored", lambda version: pages.changed(version.path)),
+    )
+    databases, checksums = make_checksums(
+        config,
+        go_settings,
+        exempt,
+        World(work_place / "sumdb", spool, transfer, flight, reactor, in_thread, proxies(config, go_settings)),
+        storage,
+        store_place,
+        store_spool,
+    )
     parts = Parts(
         storage=storage,
         index=kept.index,
@@ -297,7 +313,7 @@ def _service(
             heavy.start,
             *kept.start,
             *answering.start,
-            *(each.start for each in (credentials, orphans, checksums, audit, *observers) if each),
+            *(each.start for each in (credentials, orphans, checksums, audit, bounded, *observers) if each),
             siblings.start,
         ],
         stop=[
@@ -305,6 +321,7 @@ def _service(
             memory_flight.stop,
             go.stop,
             heavy.stop,
+            *([bounded.stop] if bounded else []),
             *kept.stop,
             credentials.stop,
             checksums.stop,

@@ -50,11 +50,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "streams": SEAMS,
     "bucket": SEAMS | {"spool", "streams", "waiting"},
     "outbound": {"errors"},
-    "upkeep": SEAMS | {"checksums", "spool", "sumdb", "waiting"},
+    "upkeep": SEAMS | {"checksums", "retention", "spool", "sumdb", "waiting"},
     "bundle": SEAMS | {"checksums", "spool", "sumdb", "upkeep"},
     "fetching": SEAMS | {"checksums", "config", "origin", "outbound", "spool", "startup"},
     "stores": SEAMS | {"audit", "bucket", "config", "flight", "index", "spool", "startup", "storage", "streams"},
 }
+MAY_IMPORT["retention"] = SEAMS | {"waiting"}
+MAY_IMPORT["retaining"] = SEAMS | {"checksums", "config", "policy", "retention", "startup", "stores"}
 MAY_IMPORT["answering"] = SEAMS | {
     *("ahead", "checksums", "config", "flight", "freshness", "gate", "misses", "passing", "proxy", "startup", "stash"),
     *("policy", "storage", "stores", "tombstones", "validator"),
@@ -65,7 +67,8 @@ MAY_IMPORT["sharing"] = {"observe", "web", "workers"}
 MAY_IMPORT["tap"] = set(MAY_IMPORT) - {"bundle", "upkeep"}
 MAY_IMPORT["cli"] = {
     *("blob", "bundle", "checksums", "config", "errors", "fetching", "flight", "gomod", "interfaces", "listening"),
-    *("audit", "doors", "origin", "policy", "spool", "startup", "stores", "streams", "sumdb", "tombstones", "upkeep"),
+    *("audit", "doors", "origin", "policy", "retaining", "spool", "startup", "stores", "streams", "sumdb"),
+    *("tombstones", "upkeep"),
 }
 
 PURE = {"errors", "gomod", "policy", "sumdb", "config"}
@@ -175,7 +178,7 @@ def test_only_tap_sees_the_settings() -> None:
     """Nothing imports tap; the settings and the observers are seen by nothing but wiring, and what it reads with."""
     importers = {other: {room for room, may in MAY_IMPORT.items() if other in may} for other in MAY_IMPORT}
     assert (importers["tap"], importers["observe"]) == (set(), {"tap", "sharing", "supervising"})
-    wiring = {"tap", "cli", "startup", "fetching", "stores", "answering", "listening", "supervising"}
+    wiring = {"tap", "cli", "startup", "fetching", "stores", "answering", "listening", "retaining", "supervising"}
     assert importers["config"] == wiring
 
 

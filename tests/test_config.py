@@ -110,6 +110,8 @@ def test_defaults() -> None:
         "storage_type": "memory",
         "index_type": "none",
         "storage_cache_bytes": 10_000_000_000,
+        "storage_max_bytes": 0,
+        "storage_pinned": (),
         "single_flight_type": "memory",
         "storage": asdict(Storage()),
         "single_flight": asdict(SingleFlight()),
@@ -198,6 +200,8 @@ OVERRIDES = [
     ("TrustedProxies", '["unix", "::1"]', "unix, ::1", {"trusted_proxies": ("unix", "::1")}),
     ("StorageType", '"memory"', "memory", {"storage_type": "memory"}),
     ("StorageCacheBytes", "0", "0", {"storage_cache_bytes": 0}),
+    ("StorageMaxBytes", "0", "0", {"storage_max_bytes": 0}),
+    ("StoragePinned", '["a.io", "b.io/m@v1.0.0"]', "a.io,b.io/m@v1.0.0", {"storage_pinned": ("a.io", "b.io/m@v1.0.0")}),
     ("IndexType", '"memory"', "memory", {"index_type": "memory"}),
     ("SingleFlightType", '""', "", {"single_flight_type": "memory"}),
     ("Storage.Disk.RootPath", '"/m"', "/m", {"storage": Storage(Disk("/m"))}),
@@ -391,6 +395,10 @@ def test_no_ports(text: str) -> None:
         (
             "SingleFlightType = 's3'",
             'SingleFlightType "s3" keeps its locks in the store: it needs StorageType "s3"',
+        ),
+        (
+            "StorageMaxBytes = 1",
+            'StorageMaxBytes needs StorageType "disk", SingleFlightType "memory" and one of Workers',
         ),
         (
             "SingleFlightType = 'etcd'\nSingleFlight.Etcd.Endpoints = ''",

@@ -28,7 +28,7 @@ NO_SETTINGS = {"ATHENS_SERVICE_HOST"}
 WORDS = {
     "ETag",
     *("StorageFailed", "TimedOut", "UpstreamFailed", "VerificationFailed"),
-    *("IBucket", "ICatalog", "IFlight", "IIndex", "ILeases", "IOrigin", "IStorage"),
+    *("IBucket", "ICatalog", "IEvictable", "IFlight", "IIndex", "ILeases", "IOrigin", "IStorage"),
     *("AuthorizationFailure", "ContainerNotFound", "PutObject", "SlowDown"),
 }
 SHELLS = {"sh", "zsh", "fish"}

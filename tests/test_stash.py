@@ -15,6 +15,7 @@ from twisted.logger import LogLevel, capturedLogs
 from athensd.blob import BytesBlob, read_all
 from athensd.errors import (
     Mismatch,
+    NoRoom,
     NotFound,
     Overloaded,
     StorageFailed,
@@ -32,6 +33,7 @@ from athensd.spool import Spool
 from athensd.stash import Stash
 from athensd.storage.memory import MemoryStorage
 from tests.fakes import FakeOrigin, FakeSums, Steps, at_once, module_files, module_zip, result_of, start
+from tests.storage.contract import files_below
 
 M = ModuleVersion("example.com/m", "v1.2.3")
 OTHER = ModuleVersion("example.com/m", "v1.2.4")
@@ -419,3 +421,36 @@ def test_a_zip_comes_back_as_it_was(room):
     assert room.stored() == set(Kind) - {Kind.ZIP}
     room.origin.files[M][Kind.ZIP] = zip
     assert result_of(room.ask(Kind.ZIP)) == zip
+
+
+@pytest.mark.parametrize("kind", [Kind.INFO, Kind.MOD, Kind.ZIP])
+def test_no_room(room, kind, steps):
+    """What there is no room for is given to all who ask just now, and is not stored; nothing is left of it."""
+    put = room.storage.put
+
+    async def full(version, each, blob):
+        if each is kind:
+            raise NoRoom("full")
+        await put(version, each, blob)
+
+    room.storage.put = full
+    room.origin.hold()
+    asking = [room.ask(kind) for _ in range(2)]
+    room.origin.release()
+    assert [result_of(each) for each in asking] == [room.origin.files[M][kind]] * 2
+    assert kind not in room.stored()
+    assert {step.facts.get("stored") for step in steps.named("fetch") if step.facts["kind"] == kind.value} == {False}
+    assert files_below(room.spool._room) == []
+
+
+def test_evicted_at_once(room):
+    """A zip that is gone before its asker sees it is fetched again."""
+    gone = []
+
+    def evict(version):
+        if Kind.ZIP in room.stored() and not gone:
+            gone.append(room.storage._files[version].pop(Kind.ZIP))
+
+    room.stash._published = evict
+    assert result_of(room.ask(Kind.ZIP)) == room.origin.files[M][Kind.ZIP]
+    assert gone

@@ -16,6 +16,7 @@ from athensd.config.report import report
 from athensd.config.settings import Config
 from athensd.fetching import outgoing, proxies
 from athensd.listening import WITH_OURS, make_listeners, read_certificate
+from athensd.retaining import read_pins
 from athensd.startup import (
     DEFAULT_FILE,
     Unusable,
@@ -73,6 +74,7 @@ def _problems(reactor: Any, file: str | None) -> Iterator[str]:
         partial(read_netrc, config),
         partial(check_hgrc, config),
         partial(parse_sumdbs, config.sum_dbs),
+        partial(read_pins, config),
         partial(outgoing, reactor, config),
         lambda: proxies(config, ask_go(find_go(config.go_binary), config.go_binary_env_vars)),
     ]

@@ -80,6 +80,10 @@ def _missing(config: Config, name: str) -> Iterator[str]:
     for kind in ("StorageType", "IndexType"):
         if config.workers > 1 and attrgetter(_KEY[kind.lower()].field)(config) == "memory":
             yield f'{name}: {kind} "memory" is of one process alone: it does not go with Workers above 1'
+    alone = ("disk", "memory", 1)
+    if config.storage_max_bytes and (config.storage_type, config.single_flight_type, config.workers) != alone:
+        # Each of several processes would know of what it has stored itself, and of nothing else.
+        yield f'{name}: StorageMaxBytes needs StorageType "disk", SingleFlightType "memory" and one of Workers'
     for choice, needed in NEEDED.items():
         kind, value = choice
         for path in needed if attrgetter(_KEY[kind.lower()].field)(config) == value else ():

@@ -29,6 +29,13 @@ _KEPT = (
         "How many bytes of a store on another machine are [kept here too](storage-cache.md), so that hits come from "
         "this disk; 0 is nothing."
     ),
+    there("StorageMaxBytes", "ATHENS_STORAGE_MAX_BYTES", NUMBER, between(0)).means(
+        "How many bytes the files of a disk storage may have: to make room, the zips used least recently are "
+        "[evicted](retention.md), and fetched again when somebody asks for them; 0 is no bound."
+    ),
+    there("StoragePinned", "ATHENS_STORAGE_PINNED", LIST, tuple).means(
+        "Modules whose zips are never [evicted](retention.md): patterns as in GOPRIVATE, and `MODULE@VERSION`."
+    ),
     there(
         "IndexType", "ATHENS_INDEX_TYPE", TEXT, one_of("none", "memory", "sqlite", "mysql", "postgres", empty="none")
     ).means(

@@ -89,6 +89,8 @@ class Config:
     metrics_auth: bool = True
     storage_type: str = "memory"
     storage_cache_bytes: int = 10_000_000_000
+    storage_max_bytes: int = 0
+    storage_pinned: tuple[str, ...] = ()
     index_type: str = "none"
     single_flight_type: str = "memory"
     storage: Storage = field(factory=Storage)

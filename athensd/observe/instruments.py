@@ -129,6 +129,13 @@ class Instruments:
             "proxy_audit_duration_seconds", "Seconds that recording the answers of a second took.", WORK_SECONDS
         )
         self.audit_lost = self._counter("proxy_audit_lost_total", "Answers that could not be recorded.")
+        self.stored_bytes = self._gauge(
+            "proxy_storage_bytes", "Bytes of the store's files, where they are bounded (StorageMaxBytes); else 0."
+        )
+        self.evicted_bytes = self._counter("proxy_storage_evicted_bytes_total", "Bytes of the zips that were evicted.")
+        self.not_stored = self._counter(
+            "proxy_fetches_not_stored_total", "Fetched files that were given away and not stored: the store was full."
+        )
 
         self.reactor_lag = self._histogram(
             "proxy_reactor_lag_seconds", "Seconds by which a timer of the reactor was late.", LAG_SECONDS

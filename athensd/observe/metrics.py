@@ -16,6 +16,7 @@ from twisted.internet.defer import CancelledError
 from athensd.errors import (
     AthensError,
     InvalidRequest,
+    NoRoom,
     NotFound,
     Overloaded,
     StorageFailed,
@@ -34,7 +35,7 @@ ROUTES = (
 )
 STATUSES = (200, 206, 301, 302, 304, 307, 400, 401, 403, 404, 405, 410, 416, 429, 499, 500, 501, 502, 503, 504)
 CACHE_RESULTS = ("hit", "miss", "stale", "negative", "none")
-STORAGE_OPERATIONS = ("open", "put", "versions", "delete", "check", "page", "remote")
+STORAGE_OPERATIONS = ("open", "put", "versions", "delete", "check", "page", "remote", "evict")
 QUESTIONS = ("list", "resolve", "fetch")
 GO_COMMANDS = ("go mod download", "go list")
 DIRECT = "direct"
@@ -45,8 +46,8 @@ MOST_HOSTS = 50
 _CACHE_TYPES = {"info": "info", "mod": "gomod", "zip": "zip"}
 _LOOKUPS = {"hit": "hit", "stale": "hit", "miss": "miss", "negative": "miss"}
 
-# To find that something is not there, or makes no sense, is an answer; and who leaves has not failed.
-_NO_FAILURES = (NotFound, InvalidRequest, Unsupported, CancelledError, GeneratorExit)
+# To find that something is not there, or makes no sense, is an answer; a store may be full; who leaves has not failed.
+_NO_FAILURES = (NotFound, NoRoom, InvalidRequest, Unsupported, CancelledError, GeneratorExit)
 
 
 @define(eq=False)
@@ -64,10 +65,16 @@ class Metrics:
     """The ``Watcher`` that counts and measures what the steps say.
 
     Steps must be opened and closed by one thread; any other may collect ``instruments.registry``.
-    ``open_connections`` and ``dropped_spans`` are asked whenever somebody does.
+    ``open_connections``, ``dropped_spans`` and ``stored_bytes`` are asked whenever somebody does.
     """
 
-    def __init__(self, *, open_connections: Callable[[], int], dropped_spans: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        *,
+        open_connections: Callable[[], int],
+        dropped_spans: Callable[[], int],
+        stored_bytes: Callable[[], int],
+    ) -> None:
         self.instruments = Instruments()
         self._under_way: dict[str, int] = defaultdict(int)
         self._alike: dict[tuple[object, ...], _Alike] = {}
@@ -76,6 +83,7 @@ class Metrics:
         self._servers = Few(MOST_HOSTS)
         self._largest_child = 0.0
         self._ask_when_collected(open_connections, dropped_spans)
+        self.instruments.stored_bytes.set_function(stored_bytes)
         self._begin_at_zero()
         self._storage_took = {
             f"storage.{each}": self.instruments.storage_seconds.labels(each).observe for each in STORAGE_OPERATIONS
@@ -176,10 +184,14 @@ class Metrics:
         self._storage_took[step.name](step.seconds)
         if failure := failure_of(step.error):
             self.instruments.storage_failures.labels(step.name.removeprefix("storage."), failure).inc()
+        elif step.name == "storage.evict":
+            self.instruments.evicted_bytes.inc(_number(step, "bytes"))
 
     def _fetch(self, step: Step) -> None:
         if isinstance(step.error, VerificationFailed):
             self.instruments.verification_failures.inc()
+        if step.facts.get("stored") is False:
+            self.instruments.not_stored.inc()
 
     def _verify(self, step: Step) -> None:
         self.instruments.verification_seconds.observe(step.seconds)

@@ -66,6 +66,7 @@ def make_stats(
     project: str,
     open_connections: Callable[[], int],
     dropped_spans: Callable[[], int],
+    stored_bytes: Callable[[], int],
     worker: int = 0,
 ) -> Stats | None:
     """What ``exporter`` names; ``None`` when that is nothing.  That it cannot be is a line that says why.
@@ -88,7 +89,7 @@ def make_stats(
         delivery = Delivery("metrics", exporter, url, reactor.callFromThread)
         delivery.failed(in_words(error))
         return Stats(None, delivery=delivery)
-    metrics = Metrics(open_connections=open_connections, dropped_spans=dropped_spans)
+    metrics = Metrics(open_connections=open_connections, dropped_spans=dropped_spans, stored_bytes=stored_bytes)
     registry = Labelled(metrics.instruments.registry, worker) if worker else metrics.instruments.registry
     lag = ReactorLag(reactor, metrics.instruments.reactor_lag.observe)
     if destination is None:

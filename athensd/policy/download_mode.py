@@ -36,6 +36,11 @@ class DownloadMode(Enum):
         """Whether the client is sent elsewhere."""
         return self in {DownloadMode.REDIRECT, DownloadMode.ASYNC_REDIRECT}
 
+    @property
+    def fetches_at_once(self) -> bool:
+        """Whether the client gets what is not stored, from here."""
+        return self is DownloadMode.SYNC
+
 
 _MODES = {mode.value: mode for mode in DownloadMode}
 

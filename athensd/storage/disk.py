@@ -10,10 +10,12 @@ from __future__ import annotations
 import errno
 import filecmp
 import os
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from zope.interface import implementer
 
@@ -21,15 +23,18 @@ from athensd.blob import BytesBlob, FileBlob
 from athensd.errors import Conflict, InvalidPath, NotFound, StorageFailed
 from athensd.gomod.escape import unescape_path
 from athensd.gomod.version import ModuleVersion
-from athensd.interfaces import Blob, ICatalog, IStorage, Kind, Page
+from athensd.interfaces import Blob, ICatalog, IEvictable, IStorage, Kind, Page, Stock, StoredZip
 from athensd.spool import Spool, locked
-from athensd.storage.layout import complete_versions, file_name, folder, parse_token
+from athensd.storage.layout import EVICTED, complete_versions, file_name, folder, parse_token, version_of
 
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}
 
 
-@implementer(IStorage, ICatalog)
+_SUFFIXES = {kind.value for kind in Kind}
+
+
+@implementer(IStorage, ICatalog, IEvictable)
 class DiskStorage:
     """Files under ``root``; slow calls are made by ``in_thread(function, *arguments)``."""
 
@@ -77,15 +82,32 @@ class DiskStorage:
 
     async def delete(self, version: ModuleVersion) -> None:
         gone = 0
-        for kind in Kind:
+        files = [self._root / file_name(version, kind) for kind in Kind]
+        for file in (*files, self._mark(version)):
             try:
-                (self._root / file_name(version, kind)).unlink()
+                file.unlink()
                 gone += 1
             except OSError as error:
                 if error.errno not in _ABSENT:
                     raise _word(error, str(version)) from error
         if not gone:
             raise NotFound(f"{version} is not stored")
+
+    async def stock(self) -> Stock:
+        return cast(Stock, await self._in_thread(_stock, self._root))
+
+    async def used(self, times: Mapping[ModuleVersion, float]) -> None:
+        """Part of ``IEvictable``: recorded as the zips' times of modification."""
+        await self._in_thread(_touch, {self._root / file_name(each, Kind.ZIP): time for each, time in times.items()})
+
+    async def evict(self, version: ModuleVersion) -> None:
+        try:
+            await self._in_thread(_evict, self._root / file_name(version, Kind.ZIP), self._mark(version))
+        except OSError as error:
+            raise StorageFailed(f"{version} zip could not be evicted: {error.strerror}") from error
+
+    def _mark(self, version: ModuleVersion) -> Path:
+        return (self._root / file_name(version, Kind.ZIP)).with_suffix(f".{EVICTED}")
 
     async def check(self) -> None:
         try:
@@ -116,6 +138,37 @@ def _names(directory: Path) -> list[str]:
         if error.errno in _ABSENT:
             return []
         raise
+
+
+def _stock(root: Path) -> Stock:
+    zips: list[StoredZip] = []
+    total = 0
+    for place, below, names in os.walk(root):
+        segments = Path(place).relative_to(root).parts
+        below[:] = [name for name in below if name == "@v" or _may_hold_modules((*segments, name))]
+        path = _module_path(segments[:-1]) if segments[-1:] == ("@v",) else None
+        for name in names if path else ():
+            stem, _, suffix = name.rpartition(".")
+            if suffix in _SUFFIXES:
+                with suppress(FileNotFoundError):
+                    found = Path(place, name).stat()
+                    total += found.st_size
+                    if suffix == Kind.ZIP.value and (version := version_of(stem)):
+                        zips.append(StoredZip(ModuleVersion(path or "", version), found.st_size, found.st_mtime))
+    return Stock(sorted(zips, key=attrgetter("used")), total)
+
+
+def _touch(times: Mapping[Path, float]) -> None:
+    for file, time in times.items():
+        with suppress(OSError):
+            os.utime(file, (time, time))
+
+
+def _evict(file: Path, mark: Path) -> None:
+    """The mark is on disk before the zip is gone: the version is complete all the time."""
+    mark.touch()
+    _make_durable(mark.parent)
+    file.unlink(missing_ok=True)
 
 
 def _check(root: Path, file: Path) -> None:

@@ -1,7 +1,8 @@
 """Go's own names for the files of a version.
 
 ``<escaped path>/@v/<escaped version>.{info,mod,zip,ziphash}``: the download protocol's, and those of the module
-cache's ``cache/download`` folder (``go help goproxy``, ``go help modcache``).
+cache's ``cache/download`` folder (``go help goproxy``, ``go help modcache``).  An empty file ``.evicted`` is ours: it
+stands for a zip that was there once.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from athensd.gomod.escape import escape_path, escape_version, unescape_version
 from athensd.gomod.path import quoted
 from athensd.gomod.version import ModuleVersion, canonical, is_canonical_for
 from athensd.interfaces import WHOLE, Kind
+
+EVICTED = "evicted"
+"""The suffix of the mark of an evicted zip.  It stays when the zip is put again."""
+_COMPLETES = {**{kind.value: kind for kind in WHOLE}, EVICTED: Kind.ZIP}
 
 
 def folder(path: str) -> str:
@@ -33,9 +38,9 @@ def complete_versions(names: Iterable[str]) -> list[str]:
     found: dict[str, set[Kind]] = defaultdict(set)
     for name in names:
         stem, _, suffix = name.rpartition(".")
-        if suffix in ("info", "mod", "zip"):
-            found[stem].add(Kind(suffix))
-    return [version for stem, kinds in found.items() if kinds >= WHOLE and (version := _version(stem))]
+        if suffix in _COMPLETES:
+            found[stem].add(_COMPLETES[suffix])
+    return [version for stem, kinds in found.items() if kinds >= WHOLE and (version := version_of(stem))]
 
 
 def parse_token(token: str) -> ModuleVersion:
@@ -46,7 +51,8 @@ def parse_token(token: str) -> ModuleVersion:
     return ModuleVersion(path, version)
 
 
-def _version(stem: str) -> str | None:
+def version_of(stem: str) -> str | None:
+    """The version whose files are named so; ``None`` when that is none."""
     try:
         version = unescape_version(stem)
     except InvalidPath:

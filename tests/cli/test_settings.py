@@ -55,6 +55,7 @@ def test_what_the_settings_name_is_read(command: Command, tmp_path: Path) -> Non
         NETRCPath = "no-netrc"
         HGRCPath = "no-hgrc"
         SumDBs = ["nonsense.test+1+hunter2"]
+        StoragePinned = ["example.test/m@main"]
         """
     )
     command.environment["GOPROXY"] = "ftp://user:hunter2@host"
@@ -71,8 +72,9 @@ def test_what_the_settings_name_is_read(command: Command, tmp_path: Path) -> Non
         "no-hgrc",
     ):
         assert said in text
-    for said in ("BasicAuthUser and BasicAuthPass", "SumDBs: value 1", "GOPROXY"):
+    for said in ("BasicAuthUser and BasicAuthPass", "SumDBs: value 1", "StoragePinned: 'example.test/m@main'"):
         assert said in text
+    assert "GOPROXY" in text
     assert "hunter2" not in text
 
 

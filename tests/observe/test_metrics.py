@@ -45,7 +45,9 @@ class Watched:
     def __init__(self) -> None:
         self.connections = 0
         self.dropped = 0
-        self.metrics = Metrics(open_connections=lambda: self.connections, dropped_spans=lambda: self.dropped)
+        self.metrics = Metrics(
+            open_connections=lambda: self.connections, dropped_spans=lambda: self.dropped, stored_bytes=lambda: 7
+        )
         watch(self.metrics)
 
     def __call__(self, name: str, **labels: str) -> float | None:

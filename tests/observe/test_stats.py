@@ -54,6 +54,7 @@ def made(exporter: str, url: str = "") -> Stats | None:
         project="project",
         open_connections=lambda: 3,
         dropped_spans=lambda: 0,
+        stored_bytes=lambda: 0,
     )
 
 

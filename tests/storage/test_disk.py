@@ -403,3 +403,60 @@ def test_killed_while_writing(root):
 def test_killed_a_hundred_times(root):
     """The same at a hundred random moments."""
     assert killed_often(root, 100) > 1000
+
+
+@pytest.fixture
+def whole(tmp_path):
+    """A disk with one whole version."""
+    disk = DiskStorage(tmp_path / "root", Spool(tmp_path / "root/.athensd"), at_once)
+    for kind, data in {**module_files(M), Kind.ZIPHASH: b"h1:"}.items():
+        result_of(disk.put(M, kind, BytesBlob(data)))
+    return disk
+
+
+def test_evicted(whole):
+    """Without its zip a version is listed; whoever has opened the zip reads on; it may be put again, and deleted."""
+    data = module_files(M)[Kind.ZIP]
+    with result_of(whole.open(M, Kind.ZIP)).file() as file:
+        for _ in range(2):
+            result_of(whole.evict(M))
+        assert file.read() == data
+    with pytest.raises(NotFound):
+        result_of(whole.open(M, Kind.ZIP))
+    assert result_of(whole.versions(M.path)) == [M.version]
+    assert list(result_of(whole.page("", 10)).versions) == [M]
+    result_of(whole.put(M, Kind.ZIP, BytesBlob(data)))
+    assert result_of(read_all(result_of(whole.open(M, Kind.ZIP)))) == data
+    result_of(whole.delete(M))
+    assert result_of(whole.versions(M.path)) == []
+
+
+def test_evicted_and_never_incomplete(whole, monkeypatch):
+    """When the zip goes, that it was there is on disk already."""
+    unlink = Path.unlink
+    listed = []
+
+    def watched(path, missing_ok=False):
+        listed.append(result_of(whole.versions(M.path)))
+        unlink(path, missing_ok)
+        listed.append(result_of(whole.versions(M.path)))
+
+    monkeypatch.setattr(Path, "unlink", watched)
+    result_of(whole.evict(M))
+    assert listed == [[M.version]] * 2
+
+
+def test_stock(whole, tmp_path):
+    """All files of versions count, zips are in the order of their use as it was said, and nothing else is looked at."""
+    other = ModuleVersion("example.com/Upper/other", "v1.0.0-RC1")
+    result_of(whole.put(other, Kind.ZIP, BytesBlob(bytes(100))))
+    result_of(whole.used({M: 3e9, ModuleVersion("example.com/gone", "v1.0.0"): 1e9}))
+    (tmp_path / "root/.athensd/example.com/@v").mkdir(parents=True)
+    (tmp_path / "root/.athensd/example.com/@v/v1.0.0.zip").write_bytes(bytes(9))
+    (tmp_path / "root/example.com/m/@v/list").write_bytes(bytes(9))
+    stock = result_of(whole.stock())
+    assert [(each.version, each.length) for each in stock.zips] == [(other, 100), (M, len(module_files(M)[Kind.ZIP]))]
+    assert stock.zips[-1].used == 3e9
+    assert stock.total == 100 + len("h1:") + sum(map(len, module_files(M).values()))
+    result_of(whole.evict(M))
+    assert [each.version for each in result_of(whole.stock()).zips] == [other]

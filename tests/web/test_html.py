@@ -396,6 +396,15 @@ def test_a_revoked_version(daemon: Daemon) -> None:
     assert "revoked: It <eats> files." in read
 
 
+def test_an_evicted_zip(daemon: Daemon) -> None:
+    """The page of a version whose zip is gone says so, and has all else."""
+    store(daemon, PATH, VERSION)
+    result_of(daemon.disk.evict(ModuleVersion(PATH, VERSION)))
+    read = page(daemon, f"/mod{ESCAPED}@{VERSION}")
+    assert "it is fetched again when somebody asks" in read.text
+    assert f"{PATH} {VERSION}/go.mod h1:" in read.text
+
+
 def test_a_bare_version(daemon: Daemon) -> None:
     """What somebody else has put there, without a hash and with an .info that is none, is shown as far as it goes."""
     store(daemon, PATH, when=False)

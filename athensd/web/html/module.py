@@ -39,7 +39,7 @@ class Module:
     revoked: Revoked
     info: Info
     go_mod: bytes
-    zip_bytes: int
+    zip_bytes: int | None
     zip_hash: str
 
 
@@ -57,8 +57,6 @@ async def look_at(storage: IStorage, times: StoredTimes, path: str, version: str
     this = ModuleVersion(path, version or latest)
     if this.version not in versions:
         raise NotFound(f"{this}: not found")
-    # One zip alone is opened: a store that keeps copies of a remote one gets it for that.
-    zip = await storage.open(this, Kind.ZIP)
     go_mod = await read_all(await storage.open(this, Kind.MOD))
     # The latest one says which versions are retracted.
     newest = await read_all(await storage.open(ModuleVersion(path, latest), Kind.MOD))
@@ -71,7 +69,7 @@ async def look_at(storage: IStorage, times: StoredTimes, path: str, version: str
         revoked,
         _info(await read_all(await storage.open(this, Kind.INFO)), this.version),
         go_mod,
-        zip.length,
+        await _zip_bytes(storage, this),
         await _zip_hash(storage, this),
     )
 
@@ -88,6 +86,15 @@ def _info(data: bytes, version: str) -> Info:
         return parse_info(data)
     except VerificationFailed:  # somebody else has put it there
         return Info(version)
+
+
+async def _zip_bytes(storage: IStorage, this: ModuleVersion) -> int | None:
+    """Its length; ``None`` when it was evicted."""
+    # One zip alone is opened: a store that keeps copies of a remote one gets it for that.
+    try:
+        return (await storage.open(this, Kind.ZIP)).length
+    except NotFound:
+        return None
 
 
 async def _zip_hash(storage: IStorage, this: ModuleVersion) -> str:
@@ -138,7 +145,8 @@ def _facts(module: Module) -> Iterator[Any]:
     for name, field in (("Repository", "URL"), ("Directory", "Subdir"), ("Reference", "Ref"), ("Commit", "Hash")):
         if origin.get(field):
             rows.append((name, tags.code(str(origin[field]))))
-    rows.append(("Size of the zip", size(module.zip_bytes)))
+    evicted = "not here now; it is fetched again when somebody asks"
+    rows.append(("Size of the zip", evicted if module.zip_bytes is None else size(module.zip_bytes)))
     rows.append(("Size of the go.mod", size(len(module.go_mod))))
     yield tags.h2("This version")
     yield facts(rows)

@@ -1,0 +1,1 @@
+"""A store that holds so much and no more: which zips go, and which stay."""
