@@ -200,6 +200,28 @@ def warm(**options: Any) -> None:
     run(lambda reactor: warm_server(reactor, **options))
 
 
+@main.command(epilog="Exit status: 0 it is small enough, 1 it is not, 2 it could not be done.")
+@click.option(
+    "--to", metavar="BYTES", type=click.IntRange(0), help="So many bytes may stay (default: StorageMaxBytes)."
+)
+@click.option("--dry-run", is_flag=True, help="Say what would go, and leave it where it is.")
+@_CONFIG
+@_MODULE
+@_JOBS
+def evict(**options: Any) -> None:
+    """Make the store smaller: zips go, those used least recently first.
+
+    Their versions stay, with .info, .mod and the hash of the zip.  A zip that is asked for again is fetched again, and
+    must have this hash.
+
+    What is pinned (StoragePinned) or private stays, and so does what its origin does not say it still has.
+    """
+    from athensd.cli.evict import evict_zips
+    from athensd.cli.run import run
+
+    run(lambda reactor: evict_zips(reactor, **options))
+
+
 @main.command(epilog="Exit status: 0 it is explained, 2 it could not be done.")
 @click.argument("version", metavar="MODULE@VERSION")
 @click.option("--as", "name", metavar="USER", default="", help="What holds for this user, or the token of this name.")

@@ -122,7 +122,7 @@ class Judges:
         """Asks the go command for its settings.  Raises ``Unusable``."""
         self._store = store
         self._go = find_go(store.config.go_binary)
-        self._settings = ask_go(self._go, store.config.go_binary_env_vars)
+        self.go_settings = ask_go(self._go, store.config.go_binary_env_vars)
         self._flight = MemoryFlight()
 
     def sums(self) -> Sums:
@@ -133,26 +133,43 @@ class Judges:
         """The database that ``GOSUMDB`` names, if it is not off; it keeps what it learns where the daemon does."""
         config = self._store.config
         try:
-            return make_databases(config.sum_dbs, self._settings["GOSUMDB"], config.sum_db_fresh, self._world())[1]
+            return make_databases(config.sum_dbs, self.go_settings["GOSUMDB"], config.sum_db_fresh, self._world())[1]
         except ValueError as error:
             raise Unusable(str(error)) from error
 
     def carried(self, name: str, source: Asks) -> ProvenDatabase | None:
         """The database of this name, asked at ``source``; ``None`` when neither ``GOSUMDB`` nor SumDBs has its key."""
         try:
-            return make_carried(name, self._store.config.sum_dbs, self._settings["GOSUMDB"], source, self._world())
+            return make_carried(name, self._store.config.sum_dbs, self.go_settings["GOSUMDB"], source, self._world())
         except ValueError as error:
             raise Unusable(str(error)) from error
 
     def exempt(self) -> Exempt:
         """The modules of which no database is asked."""
-        return make_exempt(self._store.config, self._settings)
+        return make_exempt(self._store.config, self.go_settings)
 
     @asynccontextmanager
     async def mender(self, sums: Sums) -> AsyncIterator[Mender]:
         """Replaces what is wrong by what can be fetched as the daemon fetches it."""
         config, ground = self._store.config, self._store.ground
-        credentials = make_credentials(ground.reactor, config, self._settings, ground.spool.new_path())
+        quarantine = Quarantine(self._store.storage, ground.store_place / "quarantine", ground.in_thread)
+        async with self.origin() as origin:
+            yield Mender(
+                self._store.storage,
+                origin,
+                Inspector(ground.in_thread, sums),
+                sums,
+                ground.spool,
+                quarantine.put,
+                ground.reactor,
+                config.stash_timeout,
+            )
+
+    @asynccontextmanager
+    async def origin(self) -> AsyncIterator[IOrigin]:
+        """Where the daemon fetches from."""
+        config, ground = self._store.config, self._store.ground
+        credentials = make_credentials(ground.reactor, config, self.go_settings, ground.spool.new_path())
         go = GoCommand(
             ground.reactor,
             self._go,
@@ -164,28 +181,17 @@ class Judges:
             self._flight,
             ground.spool,
             ground.in_thread,
-            {**os.environ, **{name: self._settings[name] for name in GO_ACCESS if self._settings[name]}},
+            {**os.environ, **{name: self.go_settings[name] for name in GO_ACCESS if self.go_settings[name]}},
             config.go_binary_env_vars,
             VcsCache(ground.work_place / "vcs", config.vcs_cache_bytes or None),
             config.stash_timeout,
             Turns("direct", config.go_get_workers, config.queue_length),
             credentials.access,
         )
-        origin: IOrigin = make_chain(self._transfer(), config, self._settings, direct, ground.in_thread)
-
-        quarantine = Quarantine(self._store.storage, ground.store_place / "quarantine", ground.in_thread)
+        origin = make_chain(self._transfer(), config, self.go_settings, direct, ground.in_thread)
         credentials.start()
         try:
-            yield Mender(
-                self._store.storage,
-                origin,
-                Inspector(ground.in_thread, sums),
-                sums,
-                ground.spool,
-                quarantine.put,
-                ground.reactor,
-                config.stash_timeout,
-            )
+            yield origin
         finally:
             await go.stop()
             await credentials.stop()
@@ -199,7 +205,7 @@ class Judges:
             self._flight,
             ground.reactor,
             ground.in_thread,
-            proxies(self._store.config, self._settings),
+            proxies(self._store.config, self.go_settings),
         )
 
     def _transfer(self) -> Transfer:

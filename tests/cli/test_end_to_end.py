@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from athensd.gomod.escape import escape_path
 from athensd.gomod.version import ModuleVersion
 from athensd.gomod.ziphash import check_zip, h1_of_mod
 from tests.cli.command import Command
@@ -204,3 +205,39 @@ def test_a_copy_that_was_killed(tmp_path: Path, server: Server) -> None:
     began = time.monotonic()
     assert command.run("copy", "disk:tree", "bucket.toml")[1] == ["already there: 1500, faults: 0"]
     assert time.monotonic() - began < 60
+
+
+@needs_go
+def test_evict(tmp_path: Path, upstream: Upstream) -> None:
+    """What would go is said, and then goes, beside a daemon that fetches it again; what is pinned or lost stays."""
+    command = Command(tmp_path / "athensd", GOPROXY=upstream.url, ATHENS_STORAGE_PINNED="example.test/old")
+    store = tmp_path / "athensd/store"
+    with running(tmp_path / "athensd", upstream.url) as daemon:
+        assert command.run("evict")[0] == 2
+        names = {path: f"{escape_path(path)}/@v" for path in PATHS}
+        for path, version in zip(PATHS, ["v1.0.0", "v1.0.0", "v2.0.0+incompatible"], strict=True):
+            assert [daemon.get(f"{names[path]}/{version}.{kind}")[0] for kind in ("info", "mod", "zip")] == [200] * 3
+        (tmp_path / "tree" / names[PATHS[1]] / "v1.0.0.info").unlink()
+        right = daemon.get(ZIP)[1]
+        before = {path: path.read_bytes() for path in store.rglob("@v/*")}
+        status, lines, error = command.run("evict", "--to", "0", "--dry-run")
+        assert (status, error) == (1, "")
+        assert lines[-1].startswith("pinned: 1, ")
+        assert ", would be evicted: 1, " in lines[-1]
+        assert {path: path.read_bytes() for path in store.rglob("@v/*")} == before
+        status, lines, _ = command.run("evict", "--to", "0")
+        assert status == 1
+        [stays] = [line for line in lines if "stays" in line]
+        assert stays.startswith("example.test/word@v1.0.0: stays: its origin has it no more")
+        [goes] = [line for line in lines if "last used" in line]
+        assert goes.startswith(f"example.test/Greeting@v1.0.0: {len(right)} bytes")
+        assert not (store / ZIP).exists()
+        left = sum(path.stat().st_size for path in store.rglob("@v/*"))
+        assert lines[-1].endswith(f"left: {left} of 0")
+        assert command.run("evict", "--to", str(left))[0] == 0
+        assert daemon.get("example.test/!greeting/@v/list") == (200, b"v1.0.0\n")
+        # A plain request would be answered from memory for a minute.
+        assert daemon.get(ZIP, **{"If-None-Match": '"another"'}) == (200, right)
+        assert (store / ZIP).read_bytes() == right
+        status, lines, _ = command.run("fsck")
+        assert status == 0

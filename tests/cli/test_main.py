@@ -23,6 +23,7 @@ VERBS = [
     ["export"],
     ["key"],
     ["warm"],
+    ["evict"],
     ["explain"],
     ["revoke"],
     ["who"],
