@@ -25,7 +25,7 @@ from athensd.errors import NotFound, UpstreamFailed, VerificationFailed
 from athensd.gomod.pattern import matches
 from athensd.gomod.version import ModuleVersion
 from athensd.interfaces import Blob, Kind
-from athensd.startup import Unusable, read_configuration
+from athensd.startup import Unusable, read_configuration, read_rules
 from athensd.sumdb.head import Head, open_head
 from athensd.sumdb.note import Verifier, parse_verifier
 from athensd.sumdb.record import Record
@@ -72,6 +72,7 @@ async def export(
         store = stack.enter_context(opened(reactor, read_configuration(config_file)))
         await store.storage.check()
         in_thread = store.ground.in_thread
+        revoked = read_rules(store.config).revoked
         judges = Judges(store)
         database, exempt = judges.database(), judges.exempt()
         earlier = [stack.enter_context(_open(path, signer.verifier)) for path in since]
@@ -98,8 +99,13 @@ async def export(
             )
 
             async def pack(each: tuple[ModuleVersion, frozenset[Kind]]) -> None:
-                if each[0] in done:
+                version, _ = each
+                if version in done:
                     tally.count("in it already")
+                elif revoked.of(version.path, version.version):
+                    # Inside nobody may know that it is.  In a whole store it is no fault: it stays there as evidence.
+                    (tally.note if wanted is None else tally.fault)(version, "revoked")
+                    tally.count("not exported")
                 else:
                     await packer.pack(each)
 

@@ -148,6 +148,18 @@ def test_what_is_not_stored(sites: Sites) -> None:
     assert sites.stored() == {"two"}
 
 
+def test_what_is_revoked(sites: Sites) -> None:
+    """It stays outside, and is named; to have wanted just that is a fault."""
+    sites.outside.run("revoke", "example.test/one@v1.0.0", "--reason", "stolen")
+    named = "example.test/one@v1.0.0: revoked"
+    status, said, _ = sites.export("a.bundle")
+    assert (status, said[0], said[-1]) == (0, named, "not exported: 1, exported: 2, faults: 0")
+    status, said, _ = sites.export("b.bundle", "example.test/one@v1.0.0")
+    assert (status, said[0], said[-1]) == (1, named, "not exported: 1, faults: 1")
+    sites.bring("a.bundle")
+    assert sites.stored() == {"three", "two"}
+
+
 def test_modules_that_the_database_does_not_know(sites: Sites) -> None:
     """They go along, and it is said what clients will need; of private ones it is not even asked."""
     add(sites.store, "private")
