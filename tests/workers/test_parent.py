@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from twisted.internet.defer import Deferred
 
 from athensd.workers.balance import make_balance
@@ -103,6 +104,16 @@ def test_a_worker_that_ends_is_started_anew(rig: Rig) -> None:
     rig.reactor.advance(0)
     assert 1 in rig.reactor.living
     assert len(rig.reactor.processes) == 2 + 5, "the other was left alone"
+
+
+def test_why_one_has_ended(rig: Rig) -> None:
+    """One line says what it was ended by, its last words if it had any, and when there will be another."""
+    _, two = rig.serving()
+    with capture_logs() as lines:
+        two.ends(signal=11, words=b"Fatal Python error: Segmentation fault\n")
+    facts = {"worker": 2, "pid": two.pid, "reason": "signal SIGSEGV", "again": "in 0 s"}
+    said = "Fatal Python error: Segmentation fault"
+    assert lines == [{"event": "worker ended", "log_level": "error", **facts, "said": said}]
 
 
 def test_the_first_that_cannot_serve_ends_all(rig: Rig) -> None:
