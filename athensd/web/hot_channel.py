@@ -13,10 +13,12 @@ import time
 from typing import Any, Protocol
 
 from twisted.internet.address import UNIXAddress
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, datetimeToString
+from zope.interface import implementer
 
 from athensd.steps import Step
 from athensd.web.access import Write, new_id, own
@@ -61,6 +63,7 @@ class Lane(Protocol):
         """This connection is lost."""
 
 
+@implementer(IHalfCloseableProtocol)
 class HotChannel(HTTPChannel):
     """HTTP/1.1 on one connection."""
 
@@ -70,6 +73,7 @@ class HotChannel(HTTPChannel):
     _active = 0.0
     _late: Any = None
     _unsent = 0
+    _sends_no_more = False
 
     def dataReceived(self, data: bytes) -> None:
         """Answer at once what can be; the rest is for the parser."""
@@ -102,6 +106,20 @@ class HotChannel(HTTPChannel):
         self._forget_head()
         super().requestDone(request)
         self._watch_head()
+        if self._sends_no_more:
+            self.readConnectionLost()
+
+    def readConnectionLost(self) -> None:
+        """The client sends no more.  What it is being sent it gets; if it still waits for that to begin, it has left.
+
+        From one that has left altogether it can only be told apart by sending something.
+        """
+        self._sends_no_more = True
+        if not any(request.startedWriting for request in self.requests):
+            self.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """We never stop sending before the end."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
