@@ -78,6 +78,7 @@ class BoundedStorage:
         self._waiting: deque[_Waiter] = deque()
         self._evicting = False
         self._is_full = False
+        self._is_over = False
         self._loop = LoopingCall(self._count_in_the_background)
         self._loop.clock = clock
 
@@ -92,6 +93,7 @@ class BoundedStorage:
 
     async def stop(self) -> None:
         """Begin to evict nothing more, and record what was used."""
+        self._is_over = True
         if self._loop.running:
             self._loop.stop()
         await self._record()
@@ -208,10 +210,11 @@ class BoundedStorage:
             self._refuse()
 
     async def _evict_enough(self) -> None:
-        while oldest := self._ledger.oldest(self._short, AT_ONCE, self._clock.seconds()):
+        while not self._is_over:
+            oldest = self._ledger.oldest(self._short, AT_ONCE, self._clock.seconds())
             evicting: list[Deferred[Any]] = [Deferred.fromCoroutine(self._evict(*each)) for each in oldest.items()]
             if not any(await gatherResults(evicting, consumeErrors=True)):
-                return  # origins are away, and so would be those of the others
+                return  # nothing is left that may go; or origins are away, and so would be those of the others
             self._admit()
 
     async def _evict(self, version: ModuleVersion, length: int) -> bool:
@@ -227,7 +230,7 @@ class BoundedStorage:
         if reason:
             self._ledger.put_aside(version, self._clock.seconds() + HOUR)
             log.info("not evicted", **about, reason=reason)
-        elif used == self._used.get(version):
+        elif used == self._used.get(version) and not self._is_over:
             await self._remove(version, length)
         return True
 

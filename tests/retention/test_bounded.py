@@ -326,6 +326,20 @@ def test_a_new_start(world):
     result_of(again.stop())
 
 
+def test_the_end(world):
+    """Nothing more is evicted then."""
+    storage = world.started(3000)
+    for number in range(2):
+        world.fetch(storage, v(number))
+    world.origin.hold()
+    putting = start(storage.put(v(2), Kind.ZIP, BytesBlob(bytes(2700))))
+    result_of(storage.stop())
+    world.origin.release()
+    with pytest.raises(NoRoom):
+        result_of(putting)
+    assert world.zips() == {"v1.0.0", "v1.1.0"}
+
+
 def test_uses_are_recorded_each_hour(world):
     """So a crash forgets no more; what others have stored meanwhile counts from then on too."""
     storage = world.started(10_000)
