@@ -110,7 +110,7 @@ def page(name: str, word: str) -> list[str]:
 def test_athensd(tmp_path: Path, tree: Path, upstream: Upstream) -> None:
     """docs/athensd.md: what is warmed is stored, the explanation is the one on the page, and bash knows the command."""
     reader = Reader(tmp_path / "checkout", "docs/athensd.md", upstream.url)
-    warm, explain, completion = reader.blocks
+    warm, evict, explain, completion = reader.blocks
     mod = (tree / f"{UUID}/@v/v1.6.0.mod").read_bytes()
     (reader.place / "go.mod").write_text(f"module example.com/program\n\nrequire {UUID} v1.6.0\n")
     (reader.place / "go.sum").write_text(f"{UUID} v1.6.0/go.mod {h1_of_mod(mod)}\n")
@@ -134,6 +134,7 @@ def test_athensd(tmp_path: Path, tree: Path, upstream: Upstream) -> None:
         "GOPRIVATE": "example.test",
         "GOSUMDB": "sum.golang.org",
     }
+    assert reader.run(evict, **settings).startswith("private: 1, faults: 0, bytes that would be left: ")
     [shown] = page("athensd", "filter: let through")
     assert masked(reader.run(explain, **settings)) == masked(shown)
     assert reader.run(f"{completion}complete -p athensd").endswith("athensd\n")
