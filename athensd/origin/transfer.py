@@ -22,7 +22,6 @@ from twisted.web.client import ResponseFailed, ResponseNeverReceived
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH
 
-from athensd.blob import CHUNK
 from athensd.errors import StorageFailed, TimedOut, UpstreamFailed, VerificationFailed
 from athensd.origin.body import Garbled, read_body
 from athensd.origin.refusal import explanation, refusal
@@ -32,6 +31,8 @@ _BROKEN = (ResponseFailed, ConnectionClosed, DeferredTimeout, Garbled)
 # ValueError: a redirect can lead to what is no address at all.
 _UNREACHABLE = (ConnectError, DNSLookupError, ResponseNeverReceived, ValueError, *_BROKEN)
 _REDIRECTS = {301, 302, 303, 307, 308}
+PIECE = 64 * 1024
+"""So many bytes are written to a file at a time, about as many as come; each transfer has such a buffer."""
 EXPLANATION_LIMIT = 64 * 1024
 """As much of a refusal's or a redirect's body is read, in bytes."""
 
@@ -93,7 +94,7 @@ class Transfer:
 
     async def _file(self, url: str, what: str, limit: int, path: Path, authorization: str) -> int:
         etag, tries = "", _Tries(self.tries)
-        with path.open("wb", CHUNK) as file:
+        with path.open("wb", PIECE) as file:
             while True:
                 start = file.tell() if etag else 0
                 wanted = {"Range": f"bytes={start}-", "If-Range": etag} if start else {}
