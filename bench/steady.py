@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""How athensd bears its worst moments: hits while many misses run, and many readers of one large zip.
+"""How athensd bears its worst moments: hits while many misses run, many readers of a large zip, many idle clients.
 
     bench/steady.py
 
-Prints the slowest of the hits that were asked for while 60 zips of 5 MB were fetched, checked and stored, and how much
-memory the process had at most while 50 clients read a zip of 125 MB.  Needs only the package installed beside this
-Python.
+Prints the slowest of the hits that were asked for while 60 zips of 5 MB were fetched, checked and stored, how much
+memory the process had at most while 50 clients read a zip of 125 MB, and what 10,000 idle connections take.  Needs only
+the package installed beside this Python.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import http.client
 import io
 import os
 import random
+import resource
 import signal
 import socket
 import subprocess
@@ -24,13 +25,13 @@ import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 TWISTD = Path(sys.executable).with_name("twistd")
-MISSES, READERS = 60, 50
+MISSES, READERS, IDLE = 60, 50, 10_000
 
 
 class Upstream(SimpleHTTPRequestHandler):
@@ -71,6 +72,7 @@ def athensd(place: Path, goproxy: str) -> Iterator[tuple[int, int]]:
         "ATHENS_STORAGE_TYPE": "disk",
         "ATHENS_DISK_STORAGE_ROOT": str(place / "store"),
         "ATHENS_LOG_FORMAT": "json",
+        "ATHENS_MAX_CONNECTIONS": "0",
     }
     with (place / "log").open("wb") as log:
         process = subprocess.Popen(
@@ -106,8 +108,19 @@ def memory(pid: int, field: str) -> float:
     return int(line.split()[1]) / 1024
 
 
+@contextmanager
+def hits(port: int) -> Iterator[list[str]]:
+    """Ask for hits meanwhile; at the end the list has what came out."""
+    said: list[str] = []
+    watching = subprocess.Popen([sys.executable, "-c", HITS, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    yield said
+    said.append(watching.communicate()[0].decode().strip())
+
+
 def main() -> None:
     """Measure and print."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         tree = place / "tree"
@@ -121,22 +134,26 @@ def main() -> None:
             for kind in ("info", "mod", "zip"):
                 get(port, f"/example.test/hot/@v/v1.0.0.{kind}")
             print(f"at rest: {memory(pid, 'VmRSS'):.0f} MB", flush=True)
-            watching = subprocess.Popen(
-                [sys.executable, "-c", HITS, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-            )
-            time.sleep(1)
-            with ThreadPoolExecutor(MISSES) as clients:
+            with hits(port) as said, ThreadPoolExecutor(MISSES) as clients:
+                time.sleep(1)
                 list(clients.map(lambda number: get(port, f"/example.test/m{number}/@v/v1.0.0.zip"), range(MISSES)))
-            said, _ = watching.communicate()
-            print(
-                f"during {MISSES} misses: {said.decode().strip()}; memory at most {memory(pid, 'VmHWM'):.0f} MB",
-                flush=True,
-            )
+            print(f"during {MISSES} misses: {said[0]}; memory at most {memory(pid, 'VmHWM'):.0f} MB", flush=True)
             get(port, "/example.test/large/@v/v1.0.0.zip")
             Path(f"/proc/{pid}/clear_refs").write_text("5")
             command = [sys.executable, "-c", READ, str(port), str(READERS)]
             subprocess.run(command, check=True)
-            print(f"{READERS} readers of 125 MB: memory at most {memory(pid, 'VmHWM'):.0f} MB")
+            print(f"{READERS} readers of 125 MB: memory at most {memory(pid, 'VmHWM'):.0f} MB", flush=True)
+            before = memory(pid, "VmRSS")
+            with ExitStack() as idle:
+                for _ in range(IDLE):
+                    connection = http.client.HTTPConnection("127.0.0.1", port)
+                    idle.callback(connection.close)
+                    connection.request("GET", "/example.test/hot/@v/v1.0.0.info")
+                    connection.getresponse().read()
+                taken = (memory(pid, "VmRSS") - before) * 1024 / IDLE
+                with hits(port) as said:
+                    time.sleep(5)
+            print(f"{IDLE} idle connections: {taken:.1f} kB each; {said[0]}")
 
 
 # From a process of its own, which is kept from its work by nothing else.
