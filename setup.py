@@ -99,6 +99,7 @@ setup(
             "pytest>=8.0",
             "pytest-rerunfailures>=14.0",
             "pytest-twisted>=1.14",
+            "pytest-xdist>=3.5",
             "PyYAML>=6.0",
             "ruff>=0.6",
             "trustme>=1.1",
