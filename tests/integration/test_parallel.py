@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
-from twisted.internet.defer import gatherResults
 from twisted.internet.threads import deferToThread
 
 from tests.integration.daemon import Daemon, running
@@ -95,6 +94,7 @@ def test_a_client_with_one_question(tmp_path: Path) -> None:
         running(tmp_path / "athensd", upstream.url, **settings) as daemon,
         ThreadPoolExecutor(200) as threads,
     ):
+        upstream.delay = 0.1  # so that all have come before many are served
         answers = [threads.submit(ask, daemon, path, "127.0.0.1") for path in many]
         assert eventually(lambda: sum(answer.done() for answer in answers) >= 90), "these found the queue full"
         before = len(upstream.requests)
@@ -126,8 +126,8 @@ async def test_straight_from_repositories(tmp_path: Path) -> None:
     settings = {"ATHENS_GOGET_WORKERS": "2", "ATHENS_QUEUE_LENGTH": "3", "GIT_CONFIG_NOSYSTEM": "1"}
     with running(tmp_path / "athensd", "direct", **settings, **hosts.environment(), HOME=str(tmp_path)) as daemon:
         clients = [Client(tmp_path / f"go{number}", daemon.url) for number in range(12)]
-        works = [deferToThread(download, client, [path]) for client, path in zip(clients, paths, strict=True)]
-        done = await gatherResults(works)
+        with ThreadPoolExecutor(12) as threads:  # the reactor's own are for its hosts
+            done = await deferToThread(lambda: list(threads.map(download, clients, [[path] for path in paths])))
         assert set().union(*done) == {FULL}
         for client, path in zip(clients, paths, strict=True):
             assert f"{path}/@v/v1.0.0.zip" in client.files()
