@@ -25,10 +25,12 @@ class Labelled(Collector):
 
     def collect(self) -> Iterator[Metric]:
         for family in self._registry.collect():
-            family.samples = [
+            # In a family of our own: some collectors give the same one each time.
+            labelled = Metric(family.name, family.documentation, family.type, family.unit)
+            labelled.samples = [
                 sample._replace(labels={LABEL: self._worker, **sample.labels}) for sample in family.samples
             ]
-            yield family
+            yield labelled
 
 
 class Joined(Collector):

@@ -337,6 +337,7 @@ def test_metrics_of_all(tmp_path: Path, upstream: Upstream) -> None:
                     by_worker[re.findall('worker="(.)"', labels)[0]] += int(count)
                 assert by_worker == {"1": 10, "2": 20}
                 assert len(re.findall("# TYPE proxy_http_server_request_duration ", text)) == 1
+                assert len(re.findall("python_info{", text)) == 2, "those of earlier questions are not there too"
 
 
 @needs_curl

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
@@ -53,6 +53,16 @@ def test_joined(accept: str, parse: object) -> None:
         ("took_seconds_sum", "1", ""): 1,
         ("took_seconds_sum", "2", ""): 2,
     }
+
+
+def test_asked_again() -> None:
+    """A page is not longer for those that came before it, also where a collector gives the same family each time."""
+    registry = CollectorRegistry()
+    PlatformCollector(registry=registry)
+    ours, theirs = Labelled(registry, 1), Labelled(registry, 2)
+    for _ in range(3):
+        [family] = Joined(ours, [packed(theirs.collect())]).collect()
+        assert [sample.labels["worker"] for sample in family.samples] == ["1", "2"]
 
 
 def test_collected_again() -> None:
