@@ -13,7 +13,7 @@ from contextvars import copy_context
 from threading import get_native_id
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
@@ -27,18 +27,25 @@ class HeavyWork:
     def __init__(self, reactor: Any, threads: int) -> None:
         self._reactor = reactor
         self._pool = ThreadPool(0, threads, "heavy")
+        self._ending = False
 
     def start(self) -> None:
         """Begin."""
         self._pool.start()
 
     def stop(self) -> None:
-        """Begin nothing more, and wait until what is being done is done."""
+        """Wait until what is being done is done.  What was to come is not begun, and raises ``CancelledError``."""
+        self._ending = True
         self._pool.stop()
 
     def in_thread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         """The result of the function; what it logs is known to be part of the same request."""
-        return deferToThreadPool(self._reactor, self._pool, copy_context().run, _nicely, function, *arguments)
+        return deferToThreadPool(self._reactor, self._pool, copy_context().run, self._do, function, *arguments)
+
+    def _do(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        if self._ending:  # the pool would do all that is queued
+            raise CancelledError
+        return _nicely(function, *arguments)
 
 
 def processors() -> int:

@@ -10,7 +10,9 @@ from contextvars import ContextVar
 import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import DeferredList, gatherResults
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 
 from athensd.heavy import LESS, HeavyWork, processors
 
@@ -67,6 +69,30 @@ async def test_it_gives_way(heavy: HeavyWork) -> None:
         given = await heavy.in_thread(os.getpriority, os.PRIO_PROCESS, 0).addTimeout(20, reactor)
         assert given == max(LESS, before)
     assert os.getpriority(os.PRIO_PROCESS, 0) == before
+
+
+@ensureDeferred
+async def test_the_end() -> None:
+    """What is being done is done to its end; what was to come is not begun."""
+    heavy = HeavyWork(reactor, 1)
+    heavy.start()
+    entered, leave, done = threading.Event(), threading.Event(), []
+
+    def work(number: int) -> None:
+        entered.set()
+        assert leave.wait(20)
+        done.append(number)
+
+    works = [heavy.in_thread(work, number) for number in range(3)]
+    assert entered.wait(20)
+    ended = deferToThread(heavy.stop)
+    while not heavy._ending:
+        await deferLater(reactor, 0.01)
+    leave.set()
+    await ended.addTimeout(20, reactor)
+    ends = await DeferredList(works, consumeErrors=True).addTimeout(20, reactor)
+    assert [success for success, _ in ends] == [True, False, False]
+    assert done == [0]
 
 
 def test_processors() -> None:
