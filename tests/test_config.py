@@ -391,6 +391,11 @@ def test_no_ports(text: str) -> None:
             "Workers = 2\nIndexType = 'memory'\nStorageType = 'disk'\nStorage.Disk.RootPath = '/m'",
             'IndexType "memory" is of one process alone: it does not go with Workers above 1',
         ),
+        (
+            "Workers = 3\nEnablePprof = true\nPprofPort = ':65534'\nIndexType = 'none'\n"
+            "StorageType = 'disk'\nStorage.Disk.RootPath = '/m'",
+            "PprofPort is 65534, and the last of 3 Workers would be at 65536",
+        ),
         ("Workers = 0", "Workers is 0; it must be at least 1"),
         (
             "SingleFlightType = 's3'",

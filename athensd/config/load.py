@@ -84,6 +84,9 @@ def _missing(config: Config, name: str) -> Iterator[str]:
     if config.storage_max_bytes and (config.storage_type, config.single_flight_type, config.workers) != alone:
         # Each of several processes would know of what it has stored itself, and of nothing else.
         yield f'{name}: StorageMaxBytes needs StorageType "disk", SingleFlightType "memory" and one of Workers'
+    last = config.pprof.port + config.workers - 1
+    if config.enable_pprof and last > 65535:
+        yield f"{name}: PprofPort is {config.pprof.port}, and the last of {config.workers} Workers would be at {last}"
     for choice, needed in NEEDED.items():
         kind, value = choice
         for path in needed if attrgetter(_KEY[kind.lower()].field)(config) == value else ():
