@@ -6,6 +6,7 @@ import atexit
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -52,8 +53,12 @@ def make_parent(
     )
     opening = Opening(reactor)
     systemd = from_systemd()
-    argv = [sys.executable, "-m", "athensd.workers.launch", "--nodaemon", "--pidfile="]
+    # Without the directory where we are in Python's path, as in twistd's.
+    argv = [sys.executable, "-P", "-m", "athensd.workers.launch", "--nodaemon", "--pidfile="]
     argv += ["--reactor", twistd["reactor"]] if twistd.get("reactor") else []
+    # twistd goes there once it has read the settings, and a worker does as we did.
+    argv += ["--rundir", twistd["rundir"]] if twistd.get("rundir") else []
+    directory = str(Path.cwd())
     argv += ["athens", *(["--config-file", file] if file else [])]
     environ = {**os.environ, "LISTEN_FDS": str(len(systemd))}
 
@@ -66,7 +71,7 @@ def make_parent(
     workers = Workers(
         reactor,
         config.workers,
-        lambda: Command(argv, environ, opening.sockets, systemd),
+        lambda: Command(argv, environ, opening.sockets, systemd, directory),
         make_balance(config.workers),
         log_file.write,
         grace=config.shutdown_timeout + MORE,

@@ -40,12 +40,14 @@ class Command:
 
     ``sockets`` are as in ``Worker``, with our descriptors; ``fixed`` are others of ours, by the numbers it must see.
     """
+    ``directory`` is where it begins.
 
     argv: Sequence[str]
     environ: Mapping[str, str]
     sockets: Sequence[tuple[str, int]] = ()
     fixed: Mapping[int, int] = {}
 
+    directory: str = "."
 
 def pause(failures: int) -> float:
     """Seconds until a worker starts again that failed so often, each time soon: none, half a second, twice that …"""
@@ -150,6 +152,7 @@ class Workers:
                 process,
                 command.argv[0],
                 command.argv,
+                path=command.directory,
                 env={**command.environ, VARIABLE: worker.text},
                 childFDs={
                     0: 0,

@@ -394,10 +394,16 @@ def test_sockets_of_systemd(tmp_path: Path, family: str) -> None:
 
 
 def test_in_the_background(tmp_path: Path, upstream: Upstream) -> None:
-    """twistd as a daemon: the pid file is the parent's, and the log file has the lines of all."""
-    pid_file, log = tmp_path / "pid", tmp_path / "log"
+    """twistd as a daemon: the pid file is the parent's, and the log file has the lines of all.
+
+    Workers read the settings where the parent has read them, and have no more of Python's modules than it has.
+    """
+    pid_file, log, elsewhere = tmp_path / "pid", tmp_path / "log", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "settings").write_text("")
+    (tmp_path / "structlog.py").write_text("raise SystemExit")
     subprocess.run(
-        [TWISTD, "--pidfile", pid_file, "--logfile", log, "athens"],
+        [TWISTD, "--pidfile", pid_file, "--logfile", log, "--rundir", elsewhere, "athens", "--config-file", "settings"],
         cwd=tmp_path,
         env=environment(tmp_path, upstream.url, SETTINGS),
         check=True,

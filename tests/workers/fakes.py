@@ -64,7 +64,7 @@ class FakeReactor(Clock):
         self.processes: list[FakeProcess] = []
         self.refuses: OSError | None = None
 
-    def spawnProcess(self, protocol: Any, executable: str, argv: Any, *, env: Any, childFDs: Any) -> None:
+    def spawnProcess(self, protocol: Any, executable: str, argv: Any, *, env: Any, path: str, childFDs: Any) -> None:
         if self.refuses:
             raise self.refuses
         process = FakeProcess(100 + len(self.processes), protocol, argv, env, childFDs)
