@@ -107,6 +107,11 @@ class AthensService(Service):
             self.privilegedStartService()
         self._reactor.callWhenRunning(self._running)
 
+    def finish(self) -> None:
+        """End as by SIGTERM, unless it is ending already."""
+        if not self._ending:
+            self._signalled(signal.SIGTERM, None)
+
     async def _stopped(self) -> None:
         log.info("Shutting down server", requests=len(self._site.busy))
         for port in self._ports:

@@ -18,7 +18,12 @@ from athensd.workers.worker import Worker
 
 
 def make_siblings(
-    reactor: Any, worker: Worker, stats: Stats | None, under_way: UnderWay, in_thread: Callable[..., Awaitable[Any]]
+    reactor: Any,
+    worker: Worker,
+    stats: Stats | None,
+    under_way: UnderWay,
+    in_thread: Callable[..., Awaitable[Any]],
+    leave: Callable[[], object],
 ) -> Alone | Siblings:
     """Those of this process, if it is a worker."""
     if not worker.number:
@@ -31,7 +36,7 @@ def make_siblings(
         return [astuple(each) for each in fetches(under_way.steps(), time.perf_counter())]
 
     answers = {"metrics": metrics, "fetches": fetched}
-    return Siblings(reactor, worker, answers, lambda number: os.kill(os.getpid(), number))
+    return Siblings(reactor, worker, answers, lambda number: os.kill(os.getpid(), number), leave)
 
 
 def exposition(

@@ -187,7 +187,7 @@ def _service(
         return deferToThreadPool(reactor, reactor.getThreadPool(), copy_context().run, function, *arguments)
 
     heavy = HeavyWork(reactor, processors())
-    siblings = make_siblings(reactor, worker, stats, under_way, in_thread)
+    siblings = make_siblings(reactor, worker, stats, under_way, in_thread, lambda: service.finish())  # noqa: PLW0108
     credentials = make_credentials(reactor, config, go_settings, spool.new_path())
     agent = outgoing(reactor, config)
     client = HTTPClient(agent)
@@ -301,7 +301,7 @@ def _service(
     )
     reloading = DeferredLock()  # in their order: what was read last is what holds
     observers: list[Any] = [each for each in (trace_export, stats, debug) if each]
-    return AthensService(
+    service = AthensService(
         reactor,
         site,
         make_listeners(listening, config, certificate, are_open=bool(worker.number)),
@@ -338,6 +338,7 @@ def _service(
         ),
         linger=LINGER if worker.number else 0,
     )
+    return service
 
 
 def _traces(config: Config, reactor: Any) -> tuple[TraceExport, Traces] | tuple[None, None]:

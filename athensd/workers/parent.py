@@ -1,7 +1,8 @@
 """The parent of the workers: starts them, starts them anew, exchanges them, and passes on what they say.
 
 A worker sends ``ready``, and ``to`` with whom (``null``: all others) and what.  It is sent ``from`` with whom and what,
-``siblings`` with who is there beside it, and ``reload``.  They know each other by the numbers of their processes.
+``siblings`` with who is there beside it, ``reload`` and ``leave``.  They know each other by the numbers of their
+processes.
 """
 
 from __future__ import annotations
@@ -39,15 +40,15 @@ class Command:
     """How a worker is started: its words, its environment, and what it inherits.
 
     ``sockets`` are as in ``Worker``, with our descriptors; ``fixed`` are others of ours, by the numbers it must see.
-    """
     ``directory`` is where it begins.
+    """
 
     argv: Sequence[str]
     environ: Mapping[str, str]
     sockets: Sequence[tuple[str, int]] = ()
     fixed: Mapping[int, int] = {}
-
     directory: str = "."
+
 
 def pause(failures: int) -> float:
     """Seconds until a worker starts again that failed so often, each time soon: none, half a second, twice that …"""
@@ -152,8 +153,8 @@ class Workers:
                 process,
                 command.argv[0],
                 command.argv,
-                path=command.directory,
                 env={**command.environ, VARIABLE: worker.text},
+                path=command.directory,
                 childFDs={
                     0: 0,
                     1: "r",
@@ -177,22 +178,26 @@ class Workers:
         if process.leaving:
             return
         process.leaving = True
-        process.send_signal("TERM")
+        if process.ready:
+            process.tell("leave")  # by a signal it would end at once, if systemd has sent one to each of us already
+        else:
+            process.send_signal("TERM")
         process.wait_no_longer()
         process.impatience = self._reactor.callLater(self._grace, process.send_signal, "KILL")
         self._introduce()
 
     def _introduce(self) -> None:
-        """Tell each who is there."""
-        there = {each.pid for each in self._alive if each.ready and not each.leaving}
+        """Tell each who is there; who is being exchanged is no sibling of his successor, who has his number."""
+        there = [each for each in self._alive if each.ready and not each.leaving]
         for each in self._alive:
-            each.tell("siblings", sorted(there - {each.pid}))
+            each.tell("siblings", sorted(other.pid for other in there if other.number != each.number))
 
     def heard(self, process: _Process, verb: str, *words: Any) -> None:
         """A message of a worker."""
         if verb == "ready":
             self._served = process.ready = True
-            process.wait_no_longer()
+            if not process.leaving:
+                process.wait_no_longer()
             log.info("worker serves", worker=process.number, pid=process.pid)
             self._introduce()
             process.serves.callback(True)

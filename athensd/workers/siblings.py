@@ -48,7 +48,8 @@ class Siblings(Protocol):
     """A worker's line to its parent, and through it to the other workers.
 
     When another one asks, it is told what one of ``answers`` gives: something that JSON can hold.  ``signal`` sends a
-    signal to this process: SIGHUP when the parent says so, and SIGTERM when it is gone.
+    signal to this process: SIGHUP when the parent says so, and SIGTERM when it is gone.  ``leave`` has it finish and
+    end, and may be called when it is doing so already.
     """
 
     def __init__(
@@ -57,11 +58,13 @@ class Siblings(Protocol):
         worker: Worker,
         answers: Mapping[str, Callable[[], Awaitable[Any]]],
         signal: Callable[[int], object],
+        leave: Callable[[], object],
     ) -> None:
         self._reactor = reactor
         self._worker = worker
         self._answers = answers
         self._signal = signal
+        self._leave = leave
         self._acts: dict[str, Act] = {}
         self._others: Sequence[int] = ()
         self._numbers = count()
@@ -110,6 +113,8 @@ class Siblings(Protocol):
                 [self._others] = words
             elif verb == "reload":
                 self._signal(SIGHUP)
+            elif verb == "leave":
+                self._leave()
             else:
                 self._heard(*words)
 

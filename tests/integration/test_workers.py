@@ -305,6 +305,19 @@ def test_a_slow_request_is_finished(tmp_path: Path, upstream: Upstream) -> None:
 
 
 @pytest.mark.slow
+def test_all_are_told_to_end(tmp_path: Path, upstream: Upstream) -> None:
+    """SIGTERM to each process, as systemd does unless ``KillMode`` says otherwise: what is under way is finished."""
+    upstream.delay = 1
+    with workers(tmp_path / "athensd", upstream.url) as daemon, ThreadPoolExecutor(1) as client:
+        answer = client.submit(daemon.get, f"{MODULES[0]}/@v/v1.0.0.zip")
+        eventually(lambda: upstream.requests)
+        for pid in pids(daemon):
+            os.kill(pid, signal.SIGTERM)
+        assert daemon.end() == 0
+        assert answer.result()[0] == 200
+
+
+@pytest.mark.slow
 def test_what_is_fetched(tmp_path: Path, upstream: Upstream) -> None:
     """The page of what is being fetched has what the other worker fetches."""
     upstream.delay = 3

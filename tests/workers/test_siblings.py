@@ -24,13 +24,16 @@ class Family:
     def __init__(self, count: int = 3) -> None:
         self.clock = Clock()
         self.signals: list[int] = []
+        self.leave: list[int] = []
         self.workers = {pid: self._worker(pid) for pid in range(1, count + 1)}
         self.deaf: set[int] = set()
         for pid, worker in self.workers.items():
             worker.dataReceived(line_of("siblings", [other for other in self.workers if other != pid]))
 
     def _worker(self, pid: int) -> Siblings:
-        worker = Siblings(self.clock, Worker(pid), {"name": self.answer(pid)}, self.signals.append)
+        worker = Siblings(
+            self.clock, Worker(pid), {"name": self.answer(pid)}, self.signals.append, lambda: self.leave.append(pid)
+        )
         worker.makeConnection(StringTransport())
         return worker
 
@@ -114,7 +117,9 @@ async def _fails() -> None:
 
 
 def test_what_the_parent_wants(family: Family) -> None:
-    """Its word is a signal to ourselves; so is its end, unless we are ending."""
+    """Its word is a signal to ourselves, but for leaving; so is its end, unless we are ending."""
+    family.workers[3].dataReceived(line_of("leave"))
+    assert (family.leave, family.signals) == ([3], [])
     family.workers[1].dataReceived(line_of("reload"))
     family.workers[1].connectionLost()
     assert family.signals == [SIGHUP, SIGTERM]
