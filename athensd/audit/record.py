@@ -37,7 +37,8 @@ def file_of(path: str) -> tuple[str, str, str] | None:
 
     It is as it was sent, but without the prefix of all paths.
     """
-    found = _FILE.fullmatch(unquote(path))
+    path = unquote(path)
+    found = _FILE.fullmatch(path)
     if found is None:
         return None
     try:

@@ -69,7 +69,7 @@ class Recorder:
         def both(event: dict[str, Any], alike: Any = None) -> None:
             shared = alike.event if alike else event
             path = shared["http-path"]
-            if "/@" in path:
+            if "/@" in path or "%" in path:  # which may stand for the same
                 self._note(path, shared, event)
             write(event, alike)  # last: it takes the event to pieces
 

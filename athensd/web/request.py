@@ -24,7 +24,7 @@ from athensd.steps import Step
 from athensd.web.access import Write, line, new_id, write_event
 from athensd.web.forwarded import UNIX, Client, Proxies
 from athensd.web.hot_channel import MATTERS, HotChannel, address_of
-from athensd.web.paths import HEALTH, below, route_of
+from athensd.web.paths import HEALTH, LONGEST, below, route_of
 from athensd.web.rendered import Rendered, RenderedAnswers, render_body, render_head
 from athensd.web.reply import NEVER, refuse, refuse_with
 from athensd.whose import on_behalf_of
@@ -230,11 +230,16 @@ class AthensRequest(Request):
         """What is known from the start."""
         return {
             "method": self.method.decode() if self.method in METHODS else "other",
-            # Who asks for a whole URL, as of a forwarding proxy, may have put a password into it.
-            "path": _USERINFO.sub("//", self.uri.partition(b"?")[0].decode("ascii", "replace"))[:512],
+            "path": self._shown_path(),
             "client": self.client.address,
             "request_id": self.request_id,
         }
+
+    def _shown_path(self) -> str:
+        """The path as it was sent; one that names a module is whole, for the record of who was given what."""
+        path = self.uri.partition(b"?")[0].decode("ascii", "replace")
+        # Who asks for a whole URL, as of a forwarding proxy, may have put a password into it.
+        return _USERINFO.sub("//", path)[: LONGEST + len(self.site.prefix)]
 
     def _said(self) -> dict[str, object]:
         """What the routes have found out."""

@@ -16,6 +16,8 @@ from athensd.audit.record import file_of
         ("/x.y/m/@v/main.info", ("x.y/m", "main", "info")),
         ("/x.y/m/@v/list", ("x.y/m", "", "list")),
         ("/x.y/m/@latest", ("x.y/m", "", "latest")),
+        ("/x.y/m/%40v/%76%31.0.0.zip", ("x.y/m", "v1.0.0", "zip")),
+        ("/x.y/m/%40latest", ("x.y/m", "", "latest")),
         ("/x.y/m/@v/v1.0.0.ziphash", None),
         ("/x.y/M/@v/list", None),
         ("/@v/list", None),
