@@ -75,7 +75,8 @@ class Gate:
     async def info(self, path: str, query: str, *, stored_only: bool = False) -> Answer:
         """The ``.info`` of a version, or of that which a branch, tag, commit or prefix stands for."""
         if is_canonical_for(path, query):
-            return await (await self._admitted(path, query, Kind.INFO)).info(path, query, stored_only=stored_only)
+            way = await self._admitted(path, query, Kind.INFO)
+            return await self._still(path, query, way.info(path, query, stored_only=stored_only))
         answer = await self._way(path, None, _file(query, Kind.INFO)).info(path, query, stored_only=stored_only)
         await self._admitted(path, await _version(answer), Kind.INFO)
         return answer
@@ -84,13 +85,13 @@ class Gate:
         """The ``go.mod`` of a version."""
         version, said = await self._resolved(path, query, stored_only)
         way = await self._admitted(path, version, Kind.MOD)
-        return _bound(await way.mod(path, version, stored_only=stored_only), said)
+        return _bound(await self._still(path, version, way.mod(path, version, stored_only=stored_only)), said)
 
     async def zip(self, path: str, query: str, *, stored_only: bool = False) -> Answer:
         """The module zip of a version."""
         version, said = await self._resolved(path, query, stored_only)
         way = await self._admitted(path, version, Kind.ZIP)
-        return _bound(await way.zip(path, version, stored_only=stored_only), said)
+        return _bound(await self._still(path, version, way.zip(path, version, stored_only=stored_only)), said)
 
     async def _resolved(self, path: str, query: str, stored_only: bool) -> tuple[str, Answer | None]:
         """The canonical version, and the answer that said so."""
@@ -104,6 +105,12 @@ class Gate:
         way = self._way(path, version, _file(version, kind))
         await self.validate(ModuleVersion(path, version))
         return way
+
+    async def _still(self, path: str, version: str, answering: Awaitable[Answer]) -> Answer:
+        """The answer, unless the version is revoked by now: it may have taken minutes to fetch."""
+        answer = await answering
+        self.revoked.check(path, version)
+        return answer
 
     def _are_rules(self, path: str) -> bool:
         return bool(self.filter) or self.revoked.any_of(path)

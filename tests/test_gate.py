@@ -18,7 +18,7 @@ from athensd.policy.filter import parse_filter
 from athensd.policy.revoked import parse_revoked
 from athensd.proxy import Proxy
 from athensd.storage.nothing import NoStorage
-from tests.fakes import module_files, result_of
+from tests.fakes import module_files, result_of, start
 from tests.proxy_room import PATH, Room
 
 OTHER = "example.com/other"
@@ -98,6 +98,18 @@ def test_a_revoked_version(tmp_path):
         room.ask(verb, PATH, "v1.1.0")
     assert not room.gate.keeps(ModuleVersion(PATH, "v1.2.0"))
     assert room.gate.keeps(ModuleVersion(PATH, "v1.1.0"))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_revoked_while_it_is_fetched(tmp_path, verb):
+    """Who waits for it already is refused too."""
+    room = Guarded(tmp_path)
+    room.origin.hold()
+    waiting = start(getattr(room.gate, verb)(PATH, "v1.2.0"))
+    room.gate.revoked = parse_revoked("revoked example.com/m@v1.2.0 2026-11-24 it is bad\n", "revoked")
+    room.origin.release()
+    with pytest.raises(Forbidden, match="it is bad"):
+        result_of(waiting)
 
 
 def test_no_version_is_left(tmp_path):
