@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import io
 import json
+import resource
 import zipfile
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +33,17 @@ TIME = "2024-01-02T03:04:05Z"
 def start(work: Coroutine[Any, Any, T]) -> Deferred[T]:
     """Run a coroutine until it waits for something."""
     return Deferred.fromCoroutine(work)
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Nobody in this process can write more into any file, as when its disk is full."""
+    bounds = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, bounds[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, bounds)
 
 
 def result_of(work: Coroutine[Any, Any, T] | Deferred[T]) -> T:

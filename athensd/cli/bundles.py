@@ -44,7 +44,11 @@ async def make_key(file: Path, name: str) -> int:
     try:
         signer = new_signer(name)
         file.touch(0o600, exist_ok=False)
-        file.write_text(f"{signer.secret}\n")
+        try:
+            file.write_text(f"{signer.secret}\n")
+        except OSError:
+            file.unlink()
+            raise
     except ValueError as error:
         raise Unusable(f"--name: {error}") from error
     except OSError as error:
@@ -83,6 +87,8 @@ async def export(
             click.echo(f"going on behind the {len(done)} versions in {output}.part", err=True)
         if not all(_is_chosen(version, wanted, patterns) for version in done):
             raise Unusable(f"{output}.part is of another export; finish that one, or delete it")
+        if stones := [stone for version in done if (stone := revoked.of(version.path, version.version))]:
+            raise Unusable(f"{output}.part has {stones[0].version}, which is revoked by now; delete it")
 
         total, chosen = await _chosen(store, wanted, patterns)
         with Progress("exporting", total) as progress:

@@ -151,8 +151,8 @@ def export(**options: Any) -> None:
     """Write what is stored into one file, for a site without a network.
 
     WHAT is as for athensd warm, which has it stored first; without any it is the whole store.  Each version is
-    verified; what is missing or damaged is named and left out.  What the checksum database says of each goes along,
-    all with one tree head, so that clients inside verify as everybody does.
+    verified; what is missing, damaged or revoked is named and left out.  What the checksum database says of each goes
+    along, all with one tree head, so that clients inside verify as everybody does.
 
     An export that was cut short goes on where it was when it is started again.
     """

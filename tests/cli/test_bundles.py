@@ -12,12 +12,14 @@ import pytest
 from athensd.blob import BytesBlob
 from athensd.bundle.reading import Bundle
 from athensd.bundle.writing import Writer
+from athensd.cli.bundles import make_key
 from athensd.gomod.version import ModuleVersion
 from athensd.gomod.ziphash import check_zip, h1_of_mod
+from athensd.startup import Unusable
 from athensd.sumdb.note import parse_verifier
 from athensd.sumdb.signer import new_signer, parse_signer
 from tests.cli.command import Command
-from tests.fakes import module_zip
+from tests.fakes import files_of_at_most, module_zip, result_of
 from tests.integration.daemon import running
 from tests.integration.go import needs_go
 from tests.integration.goproxy_tree import add_version
@@ -160,6 +162,17 @@ def test_what_is_revoked(sites: Sites) -> None:
     assert sites.stored() == {"three", "two"}
 
 
+def test_revoked_while_it_was_exported(sites: Sites) -> None:
+    """What is in the unfinished bundle by then is not signed after all."""
+    sites.server.faults["lookup/example.test/two"] = 500
+    assert sites.export("a.bundle")[0] == 2
+    sites.server.faults.clear()
+    sites.outside.run("revoke", "example.test/one@v1.0.0", "--reason", "stolen")
+    status, lines, err = sites.export("a.bundle")
+    assert (status, lines) == (2, [])
+    assert err.endswith("a.bundle.part has example.test/one@v1.0.0, which is revoked by now; delete it\n")
+
+
 def test_modules_that_the_database_does_not_know(sites: Sites) -> None:
     """They go along, and it is said what clients will need; of private ones it is not even asked."""
     add(sites.store, "private")
@@ -254,6 +267,9 @@ def test_keys(sites: Sites) -> None:
     assert file.stat().st_mode & 0o777 == 0o600
     assert parse_verifier(sites.key).name == "athensd-bundle"
     assert sites.outside.run("key", "site.key")[0] == 2
+    with pytest.raises(Unusable, match="cannot be written"), files_of_at_most(20):
+        result_of(make_key(file.with_name("new.key"), "us"))
+    assert not file.with_name("new.key").exists()
     assert sites.outside.run("key", "new.key", "--name", "a b")[::2] == (
         2,
         "athensd: --name: the name of a key has no space and no + in it\n",
