@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -46,7 +47,7 @@ class Writer:
         self.entries: list[Entry] = []
         try:
             if path.exists():
-                raise StorageFailed(f"{path} is there already, and nothing is replaced")
+                raise self._is_there()
             self._file = self._part.open("a+b")
             self._take()
         except OSError as error:
@@ -56,7 +57,9 @@ class Writer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._file.close()
+        # What add could not write, close cannot either.  It was said, and whoever goes on writes it anew.
+        with suppress(OSError):
+            self._file.close()
 
     def versions(self) -> list[ModuleVersion]:
         """Those that are in it, in its order."""
@@ -107,6 +110,8 @@ class Writer:
             fcntl.flock(self._file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise StorageFailed(f"{self._part} is being written by somebody else") from None
+        if self._path.exists():
+            raise self._is_there()  # by now: then it is this very file
         try:
             written = self._lines.read_text("ascii", "replace")
         except FileNotFoundError:
@@ -129,6 +134,9 @@ class Writer:
                     yield entries
         except VerificationFailed:
             return
+
+    def _is_there(self) -> StorageFailed:
+        return StorageFailed(f"{self._path} is there already, and nothing is replaced")
 
     def _failed(self, error: OSError) -> StorageFailed:
         return StorageFailed(f"{self._path} cannot be written: {error.strerror}")

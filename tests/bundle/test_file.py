@@ -17,7 +17,7 @@ from athensd.errors import StorageFailed, VerificationFailed
 from athensd.gomod.version import ModuleVersion
 from athensd.interfaces import Kind
 from athensd.sumdb.signer import new_signer
-from tests.fakes import result_of
+from tests.fakes import files_of_at_most, result_of
 
 SIGNER = new_signer("us.example")
 M = ModuleVersion("example.com/Greeting", "v1.0.0")
@@ -201,6 +201,31 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
         Writer(path)
     with pytest.raises(StorageFailed, match="No such file or directory"):
         Writer(tmp_path / "nowhere" / "a.bundle")
+
+
+def test_another_one_finishes_at_this_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between a look at the name and the lock: what was finished is not taken for something to go on with."""
+    path, part = tmp_path / "a.bundle", tmp_path / "a.bundle.part"
+    data = write(path, M).read_bytes()
+    path.rename(part)
+
+    def late(descriptor: int, how: int) -> None:
+        part.rename(path)
+
+    monkeypatch.setattr("fcntl.flock", late)
+    with pytest.raises(StorageFailed, match="is there already"):
+        Writer(path)
+    assert path.read_bytes() == data
+
+
+def test_there_is_no_room(tmp_path: Path) -> None:
+    """It is said, of small files too, which are written when it is closed; and with more room it goes on."""
+    path = tmp_path / "a.bundle"
+    with pytest.raises(StorageFailed, match="cannot be written"), files_of_at_most(3000), Writer(path) as writer:
+        writer.add(files(M))
+        writer.add(files(N))
+    with Writer(path) as writer:
+        assert writer.versions() == [M]
 
 
 def test_the_blocks_are_those_of_tar() -> None:
