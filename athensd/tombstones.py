@@ -25,14 +25,20 @@ _State = tuple[int, int, int]
 def append_line(file: Path, line: str) -> None:
     """Add a line, durably, to a file that others may be writing and reading just now.  Raises ``OSError``."""
     file.parent.mkdir(exist_ok=True)
-    with file.open("a+b") as out:
+    with file.open("a+b", buffering=0) as out:
         size = out.seek(0, os.SEEK_END)
         if size:
             out.seek(size - 1)
         ended = not size or out.read(1) == b"\n"
         # In one piece, so that no reader sees a part of it and two writers do not mix.
-        out.write(f"{'' if ended else chr(10)}{line}\n".encode())
-        out.flush()
+        left = f"{'' if ended else chr(10)}{line}\n".encode()
+        try:
+            while left:
+                left = left[out.write(left) :]
+        except OSError:
+            # With a part of a line, as on a full disk, the whole file might make no sense any more.
+            out.truncate(size)
+            raise
         os.fsync(out.fileno())
 
 

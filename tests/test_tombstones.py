@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 
 from athensd.policy.revoked import Revoked
 from athensd.tombstones import EVERY, TombstoneWatch, append_line
-from tests.fakes import Steps, at_once
+from tests.fakes import Steps, at_once, files_of_at_most
 
 ONE, OTHER = (f"revoked x.y/m@v1.{minor}.0 2026-11-24T00:00:00Z because" for minor in (0, 1))
 
@@ -51,6 +51,15 @@ def test_appending(tmp_path: Path) -> None:
     file.write_text("# by hand")
     append_line(file, ONE)
     assert file.read_text() == f"# by hand\n{ONE}\n"
+
+
+def test_appending_where_there_is_no_room(tmp_path: Path) -> None:
+    """A part of a line would take away the sense of all that was revoked before: the file is left as it was."""
+    file = tmp_path / "revoked"
+    append_line(file, ONE)
+    with files_of_at_most(len(ONE) + 20), pytest.raises(OSError, match="too large"):
+        append_line(file, OTHER)
+    assert file.read_text() == f"{ONE}\n"
 
 
 def test_no_look_tells_the_same(watched: Watched, steps: Steps) -> None:

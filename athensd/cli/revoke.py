@@ -38,6 +38,8 @@ async def revoke_versions(
     wanted = [_version(word) for word in versions]
     if not undo and not reason.strip():
         raise Unusable("--reason TEXT is needed: whoever asks for the version is shown it")
+    if not " ".join(reason.split()).isprintable():
+        raise Unusable("--reason must be text that can be shown, in UTF-8")
     for version in wanted:
         if undo and revoked.of(version.path, version.version) is None:
             raise Unusable(f"{version} is not revoked")

@@ -76,6 +76,15 @@ def test_a_bad_version(tmp_path: Path, upstream: Upstream) -> None:
         assert revoke(place) == []
 
 
+def test_a_reason_that_cannot_be_shown(tmp_path: Path) -> None:
+    """Bytes that are no text, and what would move a terminal's cursor, are refused; nothing is revoked."""
+    (tmp_path / "store").mkdir()
+    for reason in ("\udcff", "\x1b[2J"):
+        code, _, error = Command(tmp_path).run("revoke", BAD, "--reason", reason)
+        assert (code, error) == (2, "athensd: --reason must be text that can be shown, in UTF-8\n")
+    assert revoke(tmp_path) == []
+
+
 def test_what_was_never_stored(tmp_path: Path, upstream: Upstream) -> None:
     """It is not fetched, by whatever name it is asked for."""
     place = tmp_path / "athensd"
