@@ -152,4 +152,4 @@ class AuditFile:
         try:
             yield
         except (OSError, self._library.Error) as error:
-            raise StorageFailed(getattr(error, "strerror", None) or str(error)) from error
+            raise StorageFailed(f"{self._file}: {getattr(error, 'strerror', None) or error}") from error

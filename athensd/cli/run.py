@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Awaitable, Callable
@@ -19,6 +20,8 @@ from athensd.startup import Unusable
 IMPOSSIBLE = 2
 INTERRUPTED = 130
 """As shells have it for SIGINT."""
+UNREAD = 141
+"""As shells have it for SIGPIPE."""
 
 
 def run(verb: Callable[[Any], Awaitable[int]]) -> NoReturn:
@@ -45,6 +48,10 @@ async def _to_the_end(verb: Callable[[Any], Awaitable[int]], reactor: Any) -> No
         for line in str(error).split("\n"):
             click.echo(f"athensd: {line}", err=True)
         status = IMPOSSIBLE
+    except BrokenPipeError:
+        # Whoever reads has seen enough.  What is left to be written would only be complained of at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = UNREAD
     except Exception:
         traceback.print_exc()
         status = IMPOSSIBLE

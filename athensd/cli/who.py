@@ -45,7 +45,7 @@ def _time(text: str, now: datetime) -> float:
     """The time that ``7d``, ``12h``, ``30m`` ago was, or a day or time as such; in seconds since 1970."""
     ago = re.fullmatch(r"([0-9]{1,6})([mhd])", text)
     if ago:
-        return (now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})).timestamp()
+        return now.timestamp() - timedelta(**{_UNITS[ago[2]]: int(ago[1])}).total_seconds()
     try:
         when = datetime.fromisoformat(text)
     except ValueError:

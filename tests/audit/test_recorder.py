@@ -79,6 +79,13 @@ def test_a_line_in_two_parts(room: Room) -> None:
     assert [(record.client, record.status) for record in room.records()] == [("10.0.0.1", 200)] * 2
 
 
+def test_a_path_in_other_letters(room: Room) -> None:
+    """Who writes the @ as %40 is recorded all the same."""
+    room.answered(event("/go/x.y/m/%40v/v1.0.0.zip"))
+    assert room.wait() == []
+    assert [record.file for record in room.records()] == ["zip"]
+
+
 @pytest.mark.parametrize("path", ["/go/", "/go/healthz", "/go/x.y/@v/%ff.zip", "*"])
 def test_what_is_about_no_file(room: Room, path: str) -> None:
     """It has its line, and no record."""
@@ -94,7 +101,7 @@ def test_what_cannot_be_written(room: Room, tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "audit").mkdir()
     for number in range(2):
         room.answered(event(bytes=number))
-    assert room.wait() == [("answers are not recorded", "Is a directory")]
+    assert room.wait() == [("answers are not recorded", f"{tmp_path}/audit: Is a directory")]
     for number in range(2, 7):
         room.answered(event(bytes=number))
         assert room.wait() == []

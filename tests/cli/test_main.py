@@ -208,6 +208,17 @@ def test_what_cannot_be_done(command: Command, tmp_path: Path, arguments: str, s
     assert all(line.startswith("athensd: ") for line in error.splitlines())
 
 
+def test_nobody_reads_to_the_end(command: Command, tmp_path: Path) -> None:
+    """As with head: it ends as others do, by the status of a broken pipe, and complains of nothing."""
+    add(tmp_path / "tree", "one")
+    with command.start("import", "tree") as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted(command: Command, tmp_path: Path, number: signal.Signals) -> None:
     """It stops at once, leaves nothing half done, and goes on when it is started again."""

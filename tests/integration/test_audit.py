@@ -76,7 +76,7 @@ def test_it_cannot_be_written(tmp_path: Path, upstream: Upstream) -> None:
         def said() -> list[str]:
             return [line["reason"] for line in daemon.lines() if line["msg"] == "answers are not recorded"]
 
-        assert eventually(said, 10) == ["file is not a database"]
+        assert eventually(said, 10) == [f"{file}: file is not a database"]
         file.unlink()
         eventually(lambda: "answers are recorded again" in daemon.log.read_text(), 10)
         assert len(said()) == 1
@@ -87,6 +87,7 @@ def test_it_cannot_be_written(tmp_path: Path, upstream: Upstream) -> None:
     ("arguments", "said"),
     [
         (V1, "AuditFile (or ATHENS_AUDIT_FILE) names no file"),
+        (f"{V1} --since 999999d", "AuditFile (or ATHENS_AUDIT_FILE) names no file"),
         (f"{V1} --since yesterday", "--since yesterday: must be as 7d, 12h, 30m"),
         (PATH, f"{PATH} is no version of a module"),
     ],
