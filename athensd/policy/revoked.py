@@ -99,9 +99,10 @@ def _parse(line: str) -> tuple[str, Tombstone]:
         raise ValueError(f"{quoted(what)} is no version of a module, as golang.org/x/text@v0.3.0 is one")
     try:
         since = datetime.fromisoformat(time)
-    except ValueError:
+        since = since.replace(tzinfo=since.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):
         raise ValueError(f"{quoted(time)} is no time, as 2026-01-31T12:00:00Z is one") from None
-    return word, Tombstone(ModuleVersion(path, version), since.replace(tzinfo=since.tzinfo or UTC), reason.strip())
+    return word, Tombstone(ModuleVersion(path, version), since, reason.strip())
 
 
 def _day(when: datetime) -> str:

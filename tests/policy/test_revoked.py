@@ -59,6 +59,7 @@ def test_by_hand() -> None:
         ("revoked x.y/m@v1 2026-11-24 because", '"x.y/m@v1" is no version of a module'),
         ("revoked x.y/m/v2@v1.0.0 2026-11-24 because", '"x.y/m/v2@v1.0.0" is no version of a module'),
         ("revoked x.y/m@v1.0.0 yesterday because", '"yesterday" is no time'),
+        ("revoked x.y/m@v1.0.0 9999-12-31T23:00:00-02:00 because", '"9999-12-31T23:00:00-02:00" is no time'),
     ],
 )
 def test_what_makes_no_sense(line: str, problem: str) -> None:
