@@ -45,7 +45,7 @@ def append_line(file: Path, line: str) -> None:
 class TombstoneWatch:
     """Tells ``changed`` what ``file`` says, whenever that is something else.
 
-    What was revoked stays so while the file cannot be read, makes no sense, or is gone.
+    What was revoked stays so while the file cannot be read, makes no sense, is empty, or is gone.
     """
 
     def __init__(
@@ -90,6 +90,8 @@ class TombstoneWatch:
 
     async def _read(self, state: _State | None) -> None:
         text = await self._in_thread(self._file.read_text)
+        if self._seen is not None and not text.strip():
+            raise ValueError("it is empty")  # as for a moment, when another one is copied over it
         self._seen = state
         with Step("tombstones", {"bytes": len(text)}, apart=True) as this:
             revoked: Revoked = await self._in_thread(parse_revoked, text, str(self._file))

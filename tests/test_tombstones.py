@@ -94,7 +94,7 @@ def test_another_file_of_the_same_length(watched: Watched) -> None:
 
 
 def test_nothing_is_let_through_by_mistake(watched: Watched) -> None:
-    """A fault is said once, and what was revoked stays so: nonsense, a file that cannot be read, or none any more."""
+    """A fault is said once, and what was revoked stays so: nonsense, a file that cannot be read, is empty, or gone."""
     append_line(watched.file, ONE)
     watched.look()
     append_line(watched.file, "nonsense")
@@ -108,6 +108,9 @@ def test_nothing_is_let_through_by_mistake(watched: Watched) -> None:
     assert watched.look() == []
     watched.file.rmdir()
     assert watched.look() == ["it is gone"]
+    assert watched.look() == []
+    watched.file.touch()
+    assert watched.look() == ["it is empty"]
     assert watched.look() == []
     assert watched.told == [{"v1.0.0"}]
     append_line(watched.file, OTHER)
