@@ -69,7 +69,8 @@ class Recorder:
         def both(event: dict[str, Any], alike: Any = None) -> None:
             shared = alike.event if alike else event
             path = shared["http-path"]
-            if "/@" in path or "%" in path:  # which may stand for the same
+            # An escape may stand for the @.  By HEAD nobody is given anything.
+            if ("/@" in path or "%" in path) and shared["http-method"] != "HEAD":
                 self._note(path, shared, event)
             write(event, alike)  # last: it takes the event to pieces
 

@@ -86,6 +86,13 @@ def test_a_path_in_other_letters(room: Room) -> None:
     assert [record.file for record in room.records()] == ["zip"]
 
 
+def test_whoever_only_looks(room: Room) -> None:
+    """By HEAD nobody is given a version, and who had it is what the record is asked for."""
+    room.answered(event(**{"http-method": "HEAD"}))
+    assert room.wait() == []
+    assert (len(room.lines), room.records()) == (1, [])
+
+
 @pytest.mark.parametrize("path", ["/go/", "/go/healthz", "/go/x.y/@v/%ff.zip", "*"])
 def test_what_is_about_no_file(room: Room, path: str) -> None:
     """It has its line, and no record."""
