@@ -89,8 +89,10 @@ def test_any_byte(tmp_path: Path) -> None:
     """One that is changed anywhere, one that is missing or one too many, and it is refused with words."""
     path = write(tmp_path / "a.bundle", M)
     data = path.read_bytes()
+    # The last bits of the last letter of the signature say nothing, to Go neither.
+    idle = data.rindex(b"=") - 1
     with path.open("r+b", buffering=0) as file:
-        for at in range(len(data)):
+        for at in {*range(len(data))} - {idle}:
             os.pwrite(file.fileno(), bytes([data[at] ^ 1]), at)
             with pytest.raises(VerificationFailed):
                 check(path)
