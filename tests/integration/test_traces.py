@@ -30,6 +30,7 @@ GET /{module}/@v/{version}.zip
         http
       verify
       storage.open
+      storage.open
       storage.put
       storage.put
       storage.open
@@ -56,6 +57,7 @@ GET /{module}/@v/{version}.zip
           queue
           go
       verify
+      storage.open
       storage.open
       storage.put
       storage.put
