@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
@@ -10,12 +11,24 @@ from twisted.internet.interfaces import IReactorTime
 from athensd.checksums.verifier import Exempt
 from athensd.config.settings import Config
 from athensd.gomod.pattern import matches
+from athensd.gomod.version import ModuleVersion
 from athensd.interfaces import IFlight, IOrigin, IStorage
 from athensd.policy.download_mode import DownloadModes
+from athensd.policy.revoked import Revoked
 from athensd.retention.bounded import BoundedStorage
 from athensd.retention.reasons import Pins, Reasons, parse_pins
 from athensd.startup import Unusable
 from athensd.stores import Ground
+
+
+class SaysWhatIsFetched(Protocol):
+    """What is fetched when it is asked for."""
+
+    @property
+    def modes(self) -> DownloadModes: ...
+
+    @property
+    def revoked(self) -> Revoked: ...
 
 
 @frozen
@@ -43,13 +56,16 @@ def make_reasons(
     storage: IStorage,
     origin: IOrigin,
     exempt: Exempt,
-    modes: Callable[[], DownloadModes],
+    rules: Callable[[], SaysWhatIsFetched],
     clock: IReactorTime,
 ) -> Reasons:
-    """Why zips stay, by the settings; ``modes`` are those of the time when it is asked."""
+    """Why zips stay, by the settings; ``rules`` are those of the time when it is asked."""
 
-    def fetched(path: str) -> bool:
-        return config.network_mode != "offline" and modes().of(path).mode.fetches_at_once
+    def fetched(version: ModuleVersion) -> bool:
+        now = rules()
+        if config.network_mode == "offline" or now.revoked.of(version.path, version.version):
+            return False
+        return now.modes.of(version.path).mode.fetches_at_once
 
     return Reasons(storage, origin, read_pins(config), Private(exempt, go_settings["GONOPROXY"]), fetched, clock)
 

@@ -219,7 +219,7 @@ def _service(
     exempt = make_exempt(config, go_settings)
     bounded = make_bounded(
         config,
-        make_reasons(config, go_settings, kept.storage, origin, exempt, lambda: answering.misses.modes, reactor),
+        make_reasons(config, go_settings, kept.storage, origin, exempt, lambda: answering.misses, reactor),
         ground,
         memory_flight,
         rendered.forget,

@@ -25,14 +25,14 @@ async def evict_zips(
     most = config.storage_max_bytes if to is None else to
     if to is None and not most:
         raise Unusable("the store has no bound: say --to BYTES, or set StorageMaxBytes")
-    modes = read_rules(config).modes
+    rules = read_rules(config)
     with opened(reactor, config) as store:
         if not IEvictable.providedBy(store.storage):
             raise Unusable(f'nothing can be evicted from a store of StorageType "{config.storage_type}"')
         judges = Judges(store)
         async with judges.origin() as origin:
             reasons = make_reasons(
-                config, judges.go_settings, store.storage, origin, judges.exempt(), lambda: modes, reactor
+                config, judges.go_settings, store.storage, origin, judges.exempt(), lambda: rules, reactor
             )
             tally = Tally(click.echo)
             evictor = Evictor(

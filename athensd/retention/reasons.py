@@ -50,14 +50,14 @@ class Reasons:
     """Knows of the zips in ``storage`` why they are not evicted.
 
     ``private`` are the paths of modules of which ``origin`` may be the only one that has them.  ``fetched`` says of a
-    path whether clients who ask for what is not stored get it at once.
+    version whether clients who ask for what is not stored of it get that at once.
     """
 
     storage: IStorage
     origin: IOrigin
     pins: Pins
     private: Container[str]
-    fetched: Callable[[str], bool]
+    fetched: Callable[[ModuleVersion], bool]
     clock: IReactorTime = field(repr=False)
 
     def for_good(self, version: ModuleVersion) -> str:
@@ -71,8 +71,8 @@ class Reasons:
 
         Raises what the origin raises when it cannot be asked.
         """
-        if not self.fetched(version.path):
-            return "what is not stored of it is not fetched at once (DownloadMode, NetworkMode)"
+        if not self.fetched(version):
+            return "what is not stored of it is not fetched at once (DownloadMode, NetworkMode, or it is revoked)"
         try:
             await self.storage.open(version, Kind.ZIPHASH)
             await self.storage.open(version, Kind.MOD)

@@ -60,7 +60,7 @@ class World:
         self.fetched = True
 
     def started(self, max_bytes, pins=(), private=frozenset()):
-        reasons = Reasons(self.disk, self.origin, parse_pins(pins), private, lambda path: self.fetched, self.clock)
+        reasons = Reasons(self.disk, self.origin, parse_pins(pins), private, lambda version: self.fetched, self.clock)
         return BoundedStorage(
             self.disk,
             reasons,

@@ -64,7 +64,7 @@ def reasons(tmp_path, said=Info(M.version, TIME), info=b"", fetched=True, clock=
     files = {**module_files(M), Kind.ZIPHASH: b"h1:"}
     for kind, data in files.items():
         result_of(storage.put(M, kind, BytesBlob(info if info and kind is Kind.INFO else data)))
-    return Reasons(storage, Origin(said), parse_pins([]), {"example.com/n"}, lambda path: fetched, clock or Clock())
+    return Reasons(storage, Origin(said), parse_pins([]), {"example.com/n"}, lambda version: fetched, clock or Clock())
 
 
 def test_for_good(tmp_path) -> None:

@@ -535,10 +535,11 @@ class Hanging:
 
 
 def test_a_store_that_hangs() -> None:
-    """It is waited for two seconds, and asked again five later; what is fresh costs no question."""
+    """It is waited for two seconds by one, and asked again five later; what is fresh costs no question."""
     hanging, clock = Hanging(), Clock()
     health = StoreHealth(hanging, clock)  # type: ignore[arg-type]
     first = Deferred.fromCoroutine(health.trouble())
+    assert result_of(health.trouble()) == ""
     clock.advance(health_room.PATIENCE)
     assert "longer than 2 seconds" in result_of(first)
     assert "longer than 2 seconds" in result_of(health.trouble())

@@ -26,10 +26,10 @@ class StoreHealth:
     async def trouble(self) -> str:
         """Why it cannot be used; empty when it can."""
         if self._clock.seconds() >= self._until:
+            self._until = self._clock.seconds() + FRESH  # who comes meanwhile does not ask too
             try:
                 await within(self._clock, PATIENCE, self._storage.check(), "looking at it")
                 self._trouble = ""
             except AthensError as error:
                 self._trouble = str(error)
-            self._until = self._clock.seconds() + FRESH
         return self._trouble
