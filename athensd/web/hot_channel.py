@@ -24,7 +24,7 @@ from athensd.steps import Step
 from athensd.web.access import Write, new_id, own
 from athensd.web.forwarded import UNIX, Client, Proxies, plain_address
 from athensd.web.pace import LEAST
-from athensd.web.rendered import Rendered, RenderedAnswers
+from athensd.web.rendered import Rendered, RenderedAnswers, with_login
 
 LONGEST = 4096
 """No plain request is longer, in bytes."""
@@ -38,10 +38,10 @@ _MATTERS = (
 MATTERS = re.compile("|".join(_MATTERS), re.IGNORECASE)
 """The headers with which the same path may have another answer, or the connection another end."""
 
-# One whole GET with well-formed headers, of which there must be one: HTTP/1.1 wants a Host.
+# One whole GET with well-formed headers, of which there must be one: HTTP/1.1 wants a Host.  A login is as go sends it.
 _PLAIN = re.compile(
     rb"GET (/[!->@-~]*) HTTP/1\.1\r\n"
-    rb"(?:(?!(?i:%b)[ \t]*:)[!#$%%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n){1,100}\r\n"
+    rb"(?:(?:(?!(?i:%b)[ \t]*:)[!#$%%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*|Authorization: ([ -~]+))\r\n){1,100}\r\n"
     % "|".join(_MATTERS).encode()
 ).fullmatch
 
@@ -81,7 +81,7 @@ class HotChannel(HTTPChannel):
         # Nothing before it waits to be parsed, handled or sent: else it would overtake.
         if answers and not self.requests and not self._buffer and self._at_rest() and len(data) <= LONGEST:
             plain = _PLAIN(data)
-            answer = answers.get(plain[1]) if plain else None
+            answer = answers.get(plain[1] if plain[2] is None else with_login(*plain.groups())) if plain else None
             if answer is not None:
                 client = self.peer()
                 if not self._only_peer:

@@ -6,8 +6,10 @@ lane (``hot_channel``) gives it again.  What a route has not answered is not in 
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from hashlib import blake2b
 from typing import BinaryIO
 
 from attrs import field, frozen
@@ -64,8 +66,19 @@ def _literal(text: bytes) -> bytes:
     return text.replace(b"%", b"%%")
 
 
+_key = os.urandom(32)
+
+
+def with_login(path: bytes, authorization: bytes) -> bytes:
+    """A path as whoever sends this header asks for it; nothing in it shows the header, and it is no path."""
+    return b"%b %b" % (path, blake2b(authorization, key=_key, digest_size=16).digest())
+
+
 class RenderedAnswers:
-    """Answers by the path as it was sent; at most ``room`` bytes of them, those asked for last.  ``now``: seconds."""
+    """Answers by the path as it was sent, ``with_login`` if there was one; those asked for last.
+
+    They take at most ``room`` bytes.  ``now`` gives seconds.
+    """
 
     def __init__(self, room: int, now: Callable[[], float]) -> None:
         self._room = room

@@ -36,6 +36,7 @@ HEADERS = [
         "no colon",
         " fold",
     ),
+    *("Authorization: Basic eDp5", "Authorization:  Basic eDp5 ", "authorization: Bearer x", "Authorization:"),
     *("Disable-Module-Fetch: true", "Athens-Request-ID: fixed", "traceparent: x", "\u00e9: x", "A" * 5000 + ": x"),
 ]
 LINES = ["GET %s HTTP/1.1"] * 12 + [
