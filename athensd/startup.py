@@ -31,6 +31,7 @@ from athensd.doors.users import parse_tokens, parse_users
 from athensd.policy.download_mode import DownloadModes, parse_download_mode
 from athensd.policy.filter import Filter, parse_filter
 from athensd.policy.revoked import Revoked, parse_revoked
+from athensd.spool import Spool
 
 log = structlog.get_logger()
 DEFAULT_FILE = "athens.toml"
@@ -230,3 +231,17 @@ def _read(name: str, what: str) -> str:
         return Path(name).read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise Unusable(f"{what} in {name} cannot be read: {getattr(error, 'strerror', 'not UTF-8 text')}") from error
+
+
+def open_spools(work_place: Path, store_place: Path, hint: str = "") -> tuple[Spool, Spool]:
+    """Those of the work and of the store, which may be one.  Raises ``Unusable``, which ends with the ``hint``."""
+    spool = _open_spool(work_place, hint)
+    return spool, spool if store_place == work_place else _open_spool(store_place, hint)
+
+
+def _open_spool(place: Path, hint: str) -> Spool:
+    parent = place / "spool"
+    try:
+        return Spool(parent)
+    except OSError as error:
+        raise Unusable(f"the directory {parent} cannot be written: {error.strerror}{hint}") from error

@@ -52,7 +52,6 @@ from athensd.origin.vcs_cache import VcsCache
 from athensd.retaining import make_bounded, make_reasons
 from athensd.service import AthensService
 from athensd.sharing import exposition, fetches_elsewhere, make_siblings
-from athensd.spool import Spool
 from athensd.startup import (
     DEFAULT_FILE,
     GO_ACCESS,
@@ -61,6 +60,7 @@ from athensd.startup import (
     connections_allowed,
     find_go,
     log_stream,
+    open_spools,
     read_configuration,
     read_robots,
     read_rules,
@@ -165,7 +165,7 @@ def _service(
     go_binary = find_go(config.go_binary)
     go_settings = ask_go(go_binary, config.go_binary_env_vars)
     work_place, store_place = work_places(config)
-    spool, store_spool = _spools(work_place, store_place)
+    spool, store_spool = open_spools(work_place, store_place)
     memory_flight = MemoryFlight()
     flight = WatchedFlight(memory_flight)
     go = GoCommand(
@@ -394,17 +394,3 @@ async def _reload(
         "configuration read again", **{"log-level": wanted.log_level}, **({"needs-a-restart": later} if later else {})
     )
     set_log_level(wanted.log_level)
-
-
-def _spools(work_place: Path, store_place: Path) -> tuple[Spool, Spool]:
-    """Those of the work and of the store, which may be one."""
-    spool = _spool(work_place)
-    return spool, spool if store_place == work_place else _spool(store_place)
-
-
-def _spool(work_place: Path) -> Spool:
-    parent = work_place / "spool"
-    try:
-        return Spool(parent)
-    except OSError as error:
-        raise Unusable(f"the directory {parent} cannot be written: {error.strerror}") from error

@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "listening": {"config", "startup"},
     "service": {"errors", "listening", "waiting", "web"},
     "config": {"sumdb"},
-    "startup": {"config", "doors", "policy"},
+    "startup": {"config", "doors", "policy", "spool"},
     "observe": {"errors", "steps"},
     "streams": SEAMS,
     "bucket": SEAMS | {"spool", "streams", "waiting"},

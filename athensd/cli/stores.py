@@ -31,8 +31,7 @@ from athensd.origin.leash import Leash
 from athensd.origin.transfer import Transfer
 from athensd.origin.turns import Turns
 from athensd.origin.vcs_cache import VcsCache
-from athensd.spool import Spool
-from athensd.startup import GO_ACCESS, Unusable, ask_go, find_go, read_configuration, work_places
+from athensd.startup import GO_ACCESS, Unusable, ask_go, find_go, open_spools, read_configuration, work_places
 from athensd.stores import Ground, make_bucket, make_storage
 from athensd.streams import plain_client
 from athensd.upkeep.inspection import Inspector
@@ -104,8 +103,7 @@ def opened(reactor: Any, config: Config, *, new: bool = False) -> Iterator[Store
         return await deferToThreadPool(reactor, reactor.getThreadPool(), function, *arguments)
 
     work_place, store_place = work_places(config)
-    spool = _spool(work_place)
-    store_spool = spool if store_place == work_place else _spool(store_place)
+    spool, store_spool = open_spools(work_place, store_place, "; be the user that the daemon runs as")
     try:
         ground = Ground(reactor, plain_client(agent), in_thread, spool, work_place, store_spool, store_place)
         storage = make_storage(config, ground, make_bucket(config, ground))
@@ -210,12 +208,3 @@ class Judges:
 
     def _transfer(self) -> Transfer:
         return Transfer(HTTPClient(self._store.agent), self._store.ground.reactor)
-
-
-def _spool(work_place: Path) -> Spool:
-    try:
-        return Spool(work_place / "spool")
-    except OSError as error:
-        raise Unusable(
-            f"the directory {work_place} cannot be used: {error.strerror}; be the user that the daemon runs as"
-        ) from error
