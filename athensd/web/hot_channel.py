@@ -24,7 +24,7 @@ from athensd.steps import Step
 from athensd.web.access import Write, new_id, own
 from athensd.web.forwarded import UNIX, Client, Proxies, plain_address
 from athensd.web.pace import LEAST
-from athensd.web.rendered import Rendered, RenderedAnswers, with_login
+from athensd.web.rendered import Rendered, RenderedAnswers, as_asked
 
 LONGEST = 4096
 """No plain request is longer, in bytes."""
@@ -81,7 +81,7 @@ class HotChannel(HTTPChannel):
         # Nothing before it waits to be parsed, handled or sent: else it would overtake.
         if answers and not self.requests and not self._buffer and self._at_rest() and len(data) <= LONGEST:
             plain = _PLAIN(data)
-            answer = answers.get(plain[1] if plain[2] is None else with_login(*plain.groups())) if plain else None
+            answer = answers.get(as_asked(*plain.groups())) if plain else None
             if answer is not None:
                 client = self.peer()
                 if not self._only_peer:

@@ -69,13 +69,13 @@ def _literal(text: bytes) -> bytes:
 _key = os.urandom(32)
 
 
-def with_login(path: bytes, authorization: bytes) -> bytes:
-    """A path as whoever sends this header asks for it; nothing in it shows the header, and it is no path."""
-    return b"%b %b" % (path, blake2b(authorization, key=_key, digest_size=16).digest())
+def as_asked(path: bytes, login: bytes | None) -> bytes:
+    """A path and, if there is one, the header ``Authorization``, of which nothing shows; with it, it is no path."""
+    return path if login is None else b"%b %b" % (path, blake2b(login, key=_key, digest_size=16).digest())
 
 
 class RenderedAnswers:
-    """Answers by the path as it was sent, ``with_login`` if there was one; those asked for last.
+    """Answers by the path as it was sent and the login beside it (``as_asked``); those asked for last.
 
     They take at most ``room`` bytes.  ``now`` gives seconds.
     """

@@ -25,7 +25,7 @@ from athensd.web.access import Write, line, new_id, write_event
 from athensd.web.forwarded import UNIX, Client, Proxies
 from athensd.web.hot_channel import MATTERS, HotChannel, address_of
 from athensd.web.paths import HEALTH, LONGEST, below, route_of
-from athensd.web.rendered import Rendered, RenderedAnswers, render_body, render_head, with_login
+from athensd.web.rendered import Rendered, RenderedAnswers, as_asked, render_body, render_head
 from athensd.web.reply import NEVER, refuse, refuse_with
 from athensd.whose import on_behalf_of
 
@@ -186,9 +186,8 @@ class AthensRequest(Request):
         request_id = self.request_id.encode()
         names = request_id in data
         now = answers.now()
-        login = self.getHeader(b"authorization")
         answers.keep(
-            self.uri if login is None else with_login(self.uri, login),
+            as_asked(self.uri, self.getHeader(b"authorization")),
             Rendered(
                 head=render_head(b"%d %b" % (self.code, self.code_message), self.responseHeaders.getAllRawHeaders()),
                 body=render_body(data, request_id) if names else data,
